@@ -130,7 +130,7 @@ def _record(format: PromptFormat, line: str, number: int, index: int, defaults: 
 
 
 def _resolve(record: PromptLine, number: int, index: int, defaults: Defaults) -> Prompt | Problem:
-    identifier = f"{index:06d}" if record.id is None else str(record.id)
+    identifier = f"{number:06d}" if record.id is None else str(record.id)
     if not ID.match(identifier):
         return Problem(number, f"id {identifier[:60]!r} must be 1 to 128 letters, digits, '-' or '_'")
     if not record.prompt.strip():
