@@ -1,0 +1,1 @@
+"""The operator: one XDiTInference in, StatefulSets out."""

@@ -1,0 +1,1 @@
+"""The worker: supervisor, ranks, ledger and pictures."""
