@@ -45,20 +45,20 @@ def accepted(kube: Kube, resource: Any) -> Any:
 
 
 @pytest.mark.parametrize("case", load("bad.yaml"), ids=lambda case: case["name"].replace(" ", "-"))
-def test_bad_resource_is_refused_in_these_words(kube: Kube, case: Any) -> None:
-    done = dry_run(kube, "create", merged(load("minimal.yaml"), case["change"]))
+def test_bad_resource_is_refused_in_these_words(kube_module: Kube, case: Any) -> None:
+    done = dry_run(kube_module, "create", merged(load("minimal.yaml"), case["change"]))
     assert done.returncode != 0, "accepted"
     assert case["says"] in done.stderr, done.stderr
 
 
-def test_minimal_resource_is_stored_with_the_defaults_of_the_models(kube: Kube) -> None:
-    stored = accepted(kube, load("minimal.yaml"))
+def test_minimal_resource_is_stored_with_the_defaults_of_the_models(kube_module: Kube) -> None:
+    stored = accepted(kube_module, load("minimal.yaml"))
     assert stored["spec"] == Spec.model_validate(load("minimal.yaml")["spec"]).dump()
     assert stored["status"] == {"observedGeneration": -1}
 
 
-def test_full_resource_survives_the_round_trip(kube: Kube) -> None:
-    stored = accepted(kube, load("full.yaml"))
+def test_full_resource_survives_the_round_trip(kube_module: Kube) -> None:
+    stored = accepted(kube_module, load("full.yaml"))
     assert Spec.model_validate(stored["spec"]) == Spec.model_validate(load("full.yaml")["spec"])
 
 
@@ -99,9 +99,9 @@ def must_stay(path: tuple[str, ...]) -> bool:
 
 
 @pytest.mark.parametrize("path", [p for p in optional_paths(load("full.yaml")["spec"]) if not must_stay(p)], ids=".".join)
-def test_each_optional_field_can_be_left_out(kube: Kube, path: tuple[str, ...]) -> None:
+def test_each_optional_field_can_be_left_out(kube_module: Kube, path: tuple[str, ...]) -> None:
     """A CEL rule over an absent field fails with "no such key"; this finds it."""
-    accepted(kube, without(load("full.yaml"), path))
+    accepted(kube_module, without(load("full.yaml"), path))
 
 
 @pytest.fixture(scope="module")
@@ -142,11 +142,11 @@ def test_status_and_metadata_of_a_stored_resource_can_change(kube_module: Kube, 
     kube_module.run("patch", "xdit/minimal", "--subresource=status", "--type=merge", "-p", '{"status":{"gpus":3}}')
 
 
-def test_explain_reads_like_documentation(kube: Kube) -> None:
+def test_explain_reads_like_documentation(kube_module: Kube) -> None:
     """Every field says something."""
-    text = kube.run("explain", "xdit.spec", "--recursive").stdout
+    text = kube_module.run("explain", "xdit.spec", "--recursive").stdout
     assert "parallelism" in text
-    crd = json.loads(kube.run("get", "crd", "xditinferences.xdit.dev", "-o", "json").stdout)
+    crd = json.loads(kube_module.run("get", "crd", "xditinferences.xdit.dev", "-o", "json").stdout)
     bare: list[str] = []
 
     def walk(node: Any, path: str) -> None:
