@@ -10,7 +10,7 @@ CLUSTER := KUBECONFIG=$(XDIT_KUBECONFIG)
 .PHONY: help venv check unit parity cluster cluster-down images image-cuda deploy integration e2e test demo generate lock clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 venv: ## .venv with everything pinned (cold about 90 s)
 	@tests/venv
@@ -39,7 +39,8 @@ image-cuda: ## the workers' CUDA image (5.5 GB)
 deploy: cluster images ## load the images into the cluster and install the operator
 	tests/cluster/load xdit-operator:dev xdit-runtime:cpu-dev
 	$(CLUSTER) kubectl apply --server-side -k manifests/overlays/dev
-	$(CLUSTER) kubectl -n xdit-system rollout restart deployment/xdit-operator
+	$(CLUSTER) kubectl -n xdit-system patch deployment xdit-operator --type=merge -p \
+	  '{"spec":{"template":{"metadata":{"annotations":{"xdit.dev/image-id":"'$$(docker image inspect -f '{{.Id}}' xdit-operator:dev)'"}}}}}'
 	$(CLUSTER) kubectl -n xdit-system rollout status deployment/xdit-operator --timeout=120s
 
 integration: venv deploy ## the operator against the real API server
