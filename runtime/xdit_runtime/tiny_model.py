@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-DEFAULT_SEED = 0
+DEFAULT_SEED = 4
+"""Looks best: one letter of a prompt changes the colours."""
 _VOCABULARY = 300
 """Four special tokens and 256 bytes, rounded up."""
 _EOS = 3
@@ -29,19 +30,13 @@ def _tokenizer(length: int) -> Any:  # noqa: ANN401 - transformers is not typed
     special = {"<s>": 0, "<pad>": 1, "<unk>": 2, "</s>": _EOS}
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {**special, **{character: index for index, character in enumerate(alphabet, len(special))}}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", special["<s>"]), ("</s>", _EOS)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="<unk>",
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        model_max_length=length,
-    )
+    roles = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=length, **roles)
 
 
 def _noise(seed: int, name: str, shape: torch.Size) -> torch.Tensor:
@@ -54,9 +49,9 @@ def _gain(part: str, name: str) -> float:
     """How much louder than variance-preserving a matrix is. Found by looking at pictures."""
     if part == "transformer":
         if name == "proj_out.weight":
-            return 0.03
+            return 0.04
         if name.startswith(("context_embedder", "time_text_embed.text_embedder")):
-            return 4.0
+            return 6.0
     return 1.5
 
 

@@ -113,18 +113,18 @@ def fetch(target: Path) -> int:
 
 def run(console: Console, target: Path) -> None:
     """The whole demo. Raises DemoError."""
-    console.print("[bold]1. Applying[/] manifests/samples/demo: two volumes, a tiny FLUX, 16 prompts, one XDiTInference")
+    console.print("[bold]1. Applying[/] manifests/samples/demo: two volumes, 16 prompts, a Job that makes a tiny FLUX")
     # pictures of an earlier demo would be found and not be made again
     kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s", timeout=200)
     kubectl("apply", "-k", str(SAMPLE))
-    console.print("[bold]2. Making the model[/] (a Job that writes 4 MB of random weights)")
     kubectl("wait", "--for=condition=Complete", "job/tiny-flux", "--timeout=180s", timeout=200)
-    console.print("[bold]3. Drawing[/]: 2 replicas of 2 pods, Ulysses 2 across pods, on CPU")
+    console.print("[bold]2. Drawing[/] manifests/samples/demo/posters.yaml: 2 replicas of 2 pods, Ulysses 2 across pods, on CPU")
+    kubectl("apply", "-f", str(SAMPLE / "posters.yaml"))
     resource = follow(console, deadline=600)
     console.print(kubectl("get", "xdit").decode(), end="", highlight=False)
     if condition(resource, "Complete").get("status") != "True":
         raise DemoError(f"the job failed: {condition(resource, 'Failed').get('message', 'no message')}")
-    console.print(f"[bold]4. Fetching[/] the pictures to {target}")
+    console.print(f"[bold]3. Fetching[/] the pictures to {target}")
     count = fetch(target)
     console.print(f"\n[bold green]{count} pictures[/] are in {target / 'images'}")
     console.print(f"Gallery:   {target / 'index.html'}  (opens from disk)")

@@ -1,0 +1,147 @@
+"""`xdit-worker`: PID 1 of a worker pod. Preflight, lanes, result; a later life of the container only waits.
+
+It imports no torch: a job that cannot run, or is done, is told within two seconds.
+"""
+
+import argparse
+import dataclasses
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from xdit_api import pod
+from xdit_api.job import Job
+from xdit_api.report import Exit
+from xdit_runtime import life, processes
+from xdit_runtime.attempt import Attempt
+from xdit_runtime.ending import Ending, RefusedError, StopRequestedError, failed, result_of
+from xdit_runtime.logs import Log
+from xdit_runtime.preflight import read_job
+from xdit_runtime.progress import serve
+from xdit_runtime.settings import Settings
+from xdit_runtime.state import State
+from xdit_runtime.volume import OutputVolumeError
+
+_HELP = f"""\
+Runs one pod's part of a batch of images: checks everything that can be checked, starts the ranks, watches them, and says
+how it went.
+
+Without Kubernetes, on one machine:
+  xdit-worker run --job job.json
+The job file is the one that the operator writes ({pod.JOB_FILE}); its fields are those of xdit_api.job.Job. Pictures,
+manifest.jsonl and index.html appear in its output.path. Ctrl-C stops after the image in work; run it again to go on.
+
+In a pod the operator sets the environment:
+  XDIT_JOB, XDIT_REPLICA, XDIT_ATTEMPT, NODE_RANK, MASTER_ADDR, MASTER_PORT, POD_NAME, POD_UID
+For other places:
+  XDIT_LIFE_DIR         outlives the container; the first life runs, later ones only show its result ({pod.LIFE_DIR})
+  XDIT_TERMINATION_LOG  where the result goes ({pod.TERMINATION_LOG})
+  XDIT_HTTP_PORT        /progress, /metrics, /healthz ({pod.HTTP_PORT}; 0: any free one)
+  XDIT_PEER_PORT        supervisors of a replica over several pods ({pod.PEER_PORT})
+  XDIT_PEER_DEADLINE    seconds in which the other pods must appear (900)
+  XDIT_GRACE            seconds from SIGTERM until ranks are killed (110)
+For tests:
+  XDIT_RANK_MODULE      the module that a rank runs (xdit_runtime.worker)
+  XDIT_LAUNCH_MODULE    the module that starts the ranks (torch.distributed.run)
+
+Exit codes: {", ".join(f"{int(e)} {e.reason}" for e in Exit)}.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point; returns the exit code."""
+    parser = argparse.ArgumentParser("xdit-worker", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", nargs="?", choices=["run"], default="run", help="run: the default")
+    parser.add_argument("--job", type=Path, help=f"the job file (default: $XDIT_JOB, then {pod.JOB_FILE})")
+    options = parser.parse_args(arguments)
+    try:
+        settings = Settings.read(os.environ, options.job)
+    except ValueError as error:
+        parser.error(str(error))
+    return run(settings)
+
+
+def run(settings: Settings) -> int:
+    """One life of the container; its exit code."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    processes.adopt_orphans()
+    log = Log()
+    state = State(settings.replica, settings.attempt)
+    _serve(state, settings, log)
+    if not life.begin(settings.life_dir):
+        return _park(settings, state, stop, log)
+    job, ending, log_path = _live(settings, state, stop, log)
+    if ending.counts is None and state.counts.total:
+        ending = dataclasses.replace(ending, counts=state.progress().counts)
+    result = result_of(ending, settings, "" if job is None else job.uid, log_path)
+    state.result, state.phase = result, "Finished"
+    life.store(settings.life_dir, result)
+    if settings.termination_log is not None:
+        settings.termination_log.write_text(result.encode(), encoding="utf-8")
+    counts = "" if result.counts is None else f", {result.counts.completed}/{result.counts.total} images"
+    log.say(f"{result.reason}{counts}{': ' if result.message else ''}{result.message}")
+    return result.exit_code
+
+
+def _serve(state: State, settings: Settings, log: Log) -> None:
+    try:
+        server = serve(state.progress, settings.http_port)
+    except OSError as error:
+        log.say(f"no HTTP on port {settings.http_port}: {error}")
+    else:
+        log.say(
+            f"pod {settings.pod}, replica {settings.replica}, attempt {settings.attempt}; HTTP on port {server.server_address[1]}"
+        )
+
+
+def _live(settings: Settings, state: State, stop: threading.Event, log: Log) -> tuple[Job | None, Ending, str]:
+    """The first life: the job if it could be read, how it ended, and the log's place on the claim."""
+    job: Job | None = None
+    attempt: Attempt | None = None
+    try:
+        job = read_job(settings.job_path)
+        state.job_uid = job.uid
+        attempt = Attempt(settings, job, state, stop, log)
+        ending = attempt.run()
+    except RefusedError as error:
+        ending = error.ending
+    except StopRequestedError:
+        ending = Ending("stopped", Exit.STOPPED, "stopped before there was work")
+    except OutputVolumeError as error:
+        ending = failed(Exit.OUTPUT_VOLUME, f"output volume: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever it was, the operator must hear of it
+        log.say(traceback.format_exc())
+        ending = failed(Exit.WORKER_FAILED, f"the supervisor failed: {type(error).__name__}: {error}")
+    processes.kill_below(os.getpid())
+    if attempt is not None:
+        attempt.part(ending)
+    return job, ending, "" if attempt is None else attempt.log_path
+
+
+def _park(settings: Settings, state: State, stop: threading.Event, log: Log) -> int:
+    """A later life: show the first one's result, hold nothing, end when told to."""
+    state.result = life.stored(settings.life_dir)
+    state.phase = "Parked"
+    if state.result is None:
+        log.say("an earlier life of this container was killed before it could say why; waiting to be removed")
+    else:
+        state.job_uid = state.result.job_uid
+        log.say(f"this pod's work ended in an earlier life of the container ({state.result.reason}); waiting to be removed")
+    while not stop.wait(1.0):
+        processes.reap(())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

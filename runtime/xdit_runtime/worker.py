@@ -1,0 +1,128 @@
+"""One rank of a lane: `python -m xdit_runtime.worker`, started by torchrun, which the supervisor started.
+
+It says how it ended in a file of the lane's directory, because torchrun forgets exit codes, and leaves without running
+destructors: those of a broken process group can hang.
+"""
+
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+import time
+import traceback
+from datetime import timedelta
+from typing import TYPE_CHECKING, NoReturn
+
+from xdit_api.prompts import Prompt, image_names
+from xdit_api.report import Counts, LaneProgress, Outcome
+from xdit_runtime import handshake
+from xdit_runtime.engine.errors import Phase, classify, sentence
+from xdit_runtime.engine.pulse import Every
+from xdit_runtime.handshake import RankContext, RankEnd, RankFailure
+
+if TYPE_CHECKING:
+    from xdit_runtime.engine.loop import Leader
+
+BEAT_SECONDS = 1.0
+"""Shortest time between two beats."""
+_PR_SET_PDEATHSIG = 1
+
+
+def _guard() -> None:
+    """Die with the launcher, leave signals to the supervisor, dump stacks on SIGUSR1."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    # the supervisor asks to stop with a file; a rank that died of a signal would break its peers in mid-picture
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)
+
+
+class _Life:
+    """How far this rank has come: says where an exception came from."""
+
+    phase: Phase = "start"
+
+
+def _leader(context: RankContext) -> "Leader":
+    from xdit_runtime.engine.loop import Leader
+    from xdit_runtime.ledger import open_lane
+    from xdit_runtime.sink import Sink
+
+    job = context.job
+    ledger = open_lane(job, replica=context.replica, lane=context.lane, lanes=job.degrees.lanes, pod_uid=context.pod_uid)
+
+    def report(progress: LaneProgress, counts: Counts) -> None:
+        handshake.say_progress(context.lane_dir, progress, counts)
+
+    def exists(prompt: Prompt, k: int) -> bool:
+        return ledger.layout.image(image_names(prompt)[k]).exists()
+
+    leader = Leader(context.lane, ledger, Sink(ledger, job), exists, report)
+    leader.say("Loading")
+    return leader
+
+
+def run(context: RankContext, life: _Life) -> tuple[Outcome, Counts]:
+    """One rank from its first group to the end of the lane; how it ended, equal on all ranks."""
+    from xdit_runtime.engine import groups, loop
+    from xdit_runtime.engine.base import World
+    from xdit_runtime.engine.choice import engine_for
+    from xdit_runtime.engine.watch import while_active
+
+    job = context.job
+    handshake.beat(context.lane_dir, context.rank)
+    leader = _leader(context) if context.rank == 0 else None
+
+    def pulse() -> None:
+        handshake.beat(context.lane_dir, context.rank)
+        if leader is not None:
+            leader.beat()
+
+    alive = Every(BEAT_SECONDS, pulse, time.monotonic)
+    world = World(
+        rank=context.rank,
+        local_rank=context.local_rank,
+        size=context.world_size,
+        device=job.device,
+        # a little more than the supervisor's patience, so that it is the one to say that nothing moves
+        timeout=timedelta(seconds=job.stall_seconds + 60),
+    )
+    groups.start(world)
+    control = groups.Control(world)
+    life.phase = "load"
+    engine = engine_for(job, world, control)
+    with while_active(alive):
+        engine.load(lambda _part: alive())
+    life.phase = "work"
+    control.gather(alive)
+    end = loop.run(job, engine, control, leader, alive=alive, stop=lambda: handshake.stop_asked(context.lane_dir))
+    control.part()
+    return end
+
+
+def main() -> NoReturn:
+    """Run the rank, say how it ended, leave at once."""
+    _guard()
+    context = RankContext.from_environment()
+    life = _Life()
+    code = 0
+    try:
+        outcome, counts = run(context, life)
+        handshake.say_ended(context.lane_dir, RankEnd(context.rank, outcome, counts))
+    except BaseException as error:  # noqa: BLE001 - whatever it was, the supervisor must hear of it
+        traceback.print_exc()
+        exit_code = classify(error, phase=life.phase, device=context.job.device)
+        failure = RankFailure(context.rank, handshake.now(), exit_code, f"rank {context.rank}: {sentence(error)}")
+        handshake.say_failed(context.lane_dir, failure)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""One lane after the other, with a clock of our own: claims, release, take-over, resume, refusal."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.runtime.jobs import UID, make_job, picture, safetensors
+from xdit_api.job import Job
+from xdit_api.report import Counts
+from xdit_runtime.ledger import LaneLedger, identity, open_lane
+from xdit_runtime.ledger.lane import first_position
+from xdit_runtime.ledger.opening import scratch
+from xdit_runtime.paths import Layout
+from xdit_runtime.sink import Sink
+
+
+class Time:
+    """A clock that moves when somebody sleeps; `during` happens meanwhile."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.during: Any = lambda: None
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.during()
+
+
+def lane(job: Job, time: Time, replica: int = 0, lane: int = 0, lanes: int = 1, pod: str = "aaaaaaaa-1") -> LaneLedger:
+    return open_lane(job, replica=replica, lane=lane, lanes=lanes, pod_uid=pod, clock=time.clock, sleep=time.sleep)
+
+
+def make(job: Job, ledger: LaneLedger, limit: int = 10**6) -> list[str]:
+    """Work until nothing is left or `limit` prompts are done."""
+    sink = Sink(ledger, job)
+    made: list[str] = []
+    while len(made) < limit and (prompt := ledger.claim()) is not None:
+        for k in range(prompt.images):
+            sink.put(prompt, k, picture(job, prompt, k), 0.1)
+        made.append(prompt.id)
+    sink.close()
+    return made
+
+
+def images(job: Job) -> list[str]:
+    return sorted(path.name for path in Layout.of(job).images.iterdir())
+
+
+def test_one_lane_makes_everything_in_file_order(tmp_path: Path) -> None:
+    job = make_job(tmp_path, [{"id": "b", "prompt": "x"}, {"id": "a", "prompt": "y", "images": 3}])
+    ledger = lane(job, Time())
+    assert not ledger.complete()
+    assert make(job, ledger) == ["b", "a"]
+    assert ledger.complete()
+    assert ledger.counts() == Counts(total=4, completed=4)
+    assert images(job) == ["a.0.png", "a.1.png", "a.2.png", "b.png"]
+    assert list(Layout.of(job).scratch.iterdir()) == []
+
+
+def test_lanes_start_far_apart_and_never_share_a_prompt(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 16)
+    time = Time()
+    four = [lane(job, time, replica, index, 2, f"pod{replica}") for replica in (0, 1) for index in (0, 1)]
+    got = [[ledger.claim() for ledger in four] for _ in range(4)]
+    assert [p.index for p in got[0] if p] == [0, 8, 4, 12]
+    assert sorted(p.index for row in got for p in row if p) == list(range(16))
+
+
+def test_first_positions_stay_inside() -> None:
+    for lanes in range(1, 65):
+        assert all(0 <= first_position(lane, 0, 1, 7) < 7 for lane in range(lanes))
+
+
+def test_a_released_prompt_is_taken_by_the_next_lane_at_once(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 1)
+    time = Time()
+    first, second = lane(job, time), lane(job, time, replica=1)
+    assert first.claim() is not None
+    first.release("p0000")
+    got = second.claim()
+    assert got is not None
+    assert got.id == "p0000"
+    assert time.now == 1000.0
+
+
+def test_the_same_lane_in_a_new_pod_takes_over_at_once(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 3)
+    time = Time()
+    dead = lane(job, time, pod="aaaaaaaa")
+    assert dead.claim() is not None
+    torn = Layout.of(job).scratch / f"{dead.owner}.p0000"
+    torn.write_bytes(b"half")
+    assert make(job, lane(job, time, pod="bbbbbbbb")) == ["p0000", "p0001", "p0002"]
+    assert time.now == 1000.0
+    assert not torn.exists()
+
+
+def test_another_resource_with_the_same_directory_is_not_a_predecessor(tmp_path: Path) -> None:
+    time = Time()
+    alive = lane(make_job(tmp_path, 1), time)
+    assert alive.claim() is not None
+    other = lane(make_job(tmp_path, 1, uid="f" * 8), time)
+    time.during = lambda: alive.beat()
+    assert other.claim() is None
+
+
+def test_a_dead_lanes_claim_is_taken_after_the_lease_by_the_observers_clock(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 1)
+    time = Time()
+    assert lane(job, time).claim() is not None
+    thief = lane(job, time, replica=1)
+    assert make(job, thief) == ["p0000"]
+    assert 1000 + job.lease_seconds <= time.now <= 1002 + job.lease_seconds
+
+
+def test_a_live_lanes_claim_is_left_alone_without_waiting_for_it(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 2)
+    time = Time()
+    alive, other = lane(job, time), lane(job, time, replica=1)
+    assert alive.claim() is not None
+    time.during = lambda: alive.beat()
+    assert make(job, other) == ["p0001"]
+    assert time.now < 1010
+    assert not other.complete()
+
+
+def test_a_lane_that_was_seen_alive_and_then_dies_loses_its_claim(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 3)
+    time = Time()
+    dying, other = lane(job, time), lane(job, time, replica=1)
+    assert dying.claim() is not None
+    for _ in range(10):
+        time.now += 10
+        dying.beat()
+        other.beat()
+    time.now += job.lease_seconds / 4
+    other.beat()
+    time.now += job.lease_seconds
+    assert set(make(job, other)) == {"p0000", "p0001", "p0002"}
+
+
+def test_a_claim_without_an_owner_is_taken_after_the_lease(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 1)
+    time = Time()
+    thief = lane(job, time)
+    Layout.of(job).claim("p0000", 1).touch()
+    assert make(job, thief) == ["p0000"]
+    assert time.now >= 1000 + job.lease_seconds
+
+
+def test_a_wait_for_a_dead_lane_ends_when_asked_to_stop(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 1)
+    time = Time()
+    assert lane(job, time).claim() is not None
+    other = open_lane(
+        job, replica=1, lane=0, lanes=1, pod_uid="b", clock=time.clock, sleep=time.sleep, stop=lambda: time.now > 1005
+    )
+    assert other.claim() is None
+    assert time.now < 1010
+
+
+def test_a_stolen_prompt_that_was_finished_meanwhile_is_not_made_again(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 1)
+    time = Time()
+    slow = lane(job, time)
+    prompt = slow.claim()
+    assert prompt is not None
+    thief = lane(job, time, replica=1)
+    assert make(job, thief) == ["p0000"]
+    before = Layout.of(job).image("p0000").stat()
+    sink = Sink(slow, job)
+    sink.put(prompt, 0, picture(job, prompt, 0), 0.1)
+    sink.close()
+    assert Layout.of(job).image("p0000").stat().st_ino == before.st_ino
+    assert list(Layout.of(job).scratch.iterdir()) == []
+    assert slow.complete()
+
+
+def test_what_an_earlier_life_still_finished_is_not_made_again(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 2)
+    old = lane(job, Time(), pod="a")
+    prompt = old.claim()
+    assert prompt is not None
+    new = lane(job, Time(), pod="b")
+    sink = Sink(old, job)
+    sink.put(prompt, 0, picture(job, prompt, 0), 0.1)
+    sink.close()
+    assert make(job, new) == ["p0001"]
+
+
+def test_resume_makes_only_what_is_missing(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 10)
+    assert len(make(job, lane(job, Time()), limit=4)) == 4
+    assert make(job, lane(job, Time(), pod="b")) == [f"p{i:04d}" for i in range(4, 10)]
+
+
+def test_a_deleted_image_is_made_again(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 3)
+    make(job, lane(job, Time()))
+    Layout.of(job).image("p0001").unlink()
+    assert make(job, lane(job, Time(), pod="b")) == ["p0001"]
+
+
+def test_a_later_resource_may_bring_more_prompts_and_skips_what_is_there(tmp_path: Path) -> None:
+    make(first := make_job(tmp_path, 3), lane(first, Time()))
+    more = make_job(tmp_path, 5, uid="bbbbbbbb-1")
+    ledger = lane(more, Time())
+    assert ledger.counts() == Counts(total=5, completed=3, skipped=3)
+    assert make(more, ledger) == ["p0003", "p0004"]
+    assert ledger.counts().skipped == 3
+
+
+def test_other_inputs_for_a_finished_image_are_refused_with_both_values(tmp_path: Path) -> None:
+    make(first := make_job(tmp_path, [{"id": "cat", "prompt": "a cat"}]), lane(first, Time()))
+    other = make_job(tmp_path, [{"id": "cat", "prompt": "a dog", "steps": 3}], uid="bbbbbbbb-1")
+    with pytest.raises(
+        identity.IdentityMismatchError, match=r'cat.png.*prompt "a cat" there, "a dog" here; steps 2 there, 3 here'
+    ):
+        lane(other, Time())
+    assert not Layout.of(other).prompts.exists()
+    assert list(Layout.of(other).scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", ["png", "webp", "jpeg"])
+def test_a_finished_image_without_a_journal_speaks_for_itself(tmp_path: Path, format: str) -> None:
+    out = {"path": str(tmp_path / "out"), "format": format}
+    make(first := make_job(tmp_path, [{"id": "cat", "prompt": "a cät"}], output=out), lane(first, Time()))
+    for journal in Layout.of(first).journals.iterdir():
+        journal.unlink()
+    same = make_job(tmp_path, [{"id": "cat", "prompt": "a cät"}], output=out, uid="bbbbbbbb-1")
+    assert lane(same, Time()).complete()
+    other = make_job(tmp_path, [{"id": "cat", "prompt": "a dog"}], output=out, uid="cccccccc-1")
+    with pytest.raises(identity.IdentityMismatchError, match="a cät"):
+        lane(other, Time())
+
+
+def test_somebody_elses_image_is_never_taken_for_ours(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 1)
+    Layout.of(job).make()
+    Layout.of(job).image("p0000").write_bytes(b"not a picture")
+    with pytest.raises(identity.IdentityMismatchError, match="not made by xdit-worker"):
+        lane(job, Time())
+
+
+def test_frozen_prompts_do_not_change_with_their_source(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 2)
+    lane(job, Time())
+    make_job(tmp_path, 7)
+    assert lane(job, Time(), pod="b").counts().total == 2
+
+
+def test_names_of_one_and_of_several_images_are_told_apart(tmp_path: Path) -> None:
+    make(first := make_job(tmp_path, [{"id": "a", "prompt": "x", "images": 2}]), lane(first, Time()))
+    single = make_job(tmp_path, [{"id": "a", "prompt": "x"}], uid="bbbbbbbb-1")
+    assert lane(single, Time()).counts() == Counts(total=1, completed=0, skipped=0)
+
+
+def test_identity_differs_with_weights_and_dtype_but_not_with_degrees(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    layout = Layout.of(job)
+    layout.make()
+    identity.join(job, layout, scratch(layout))
+    identity.join(make_job(tmp_path, gpus=2, gpusPerPod=2, degrees={"ulysses": 2}), layout, scratch(layout))
+    with pytest.raises(identity.IdentityMismatchError, match='dtype "float32" there, "bfloat16" here'):
+        identity.join(make_job(tmp_path, model={"dtype": "bfloat16"}), layout, scratch(layout))
+    safetensors(Path(job.model.path) / "transformer/diffusion_pytorch_model.safetensors", fill=1)
+    with pytest.raises(identity.IdentityMismatchError, match=r"weights .* there, .* here"):
+        identity.join(job, layout, scratch(layout))
+    assert json.loads(layout.identity.read_text())["uid"] == UID
+
+
+def test_junk_in_the_directories_is_passed_over(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 2)
+    layout = Layout.of(job)
+    layout.make()
+    for path in (layout.claims / ".nfs000000001", layout.claims / "p0000.x", layout.images / "p0000.txt", layout.images / ".p0000.png",
+                 layout.images / "p0000.5.png", layout.lanes / "junk"):  # fmt: skip
+        path.write_text("junk")
+    assert len(make(job, lane(job, Time()))) == 2
