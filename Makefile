@@ -5,6 +5,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -q
 export XDIT_KUBECONFIG ?= $(HOME)/.cache/xdit-operator/kubeconfig
+# kubectl and kind of the cluster's version come first; `make cluster` puts them there
+export PATH := $(HOME)/.cache/xdit-operator/tools:$(PATH)
 CLUSTER := KUBECONFIG=$(XDIT_KUBECONFIG)
 
 .PHONY: help venv check unit parity cluster cluster-down images image-cuda deploy integration e2e test demo generate lock clean

@@ -72,7 +72,12 @@ class Reconciler:
             new = invalid_spec(old, raw["metadata"]["generation"], error, clock.now())
             return Pass(new.phase, int(await self._write_status(raw, old, new)))
         memory = self._memory.setdefault(resource.uid, Memory())
-        return await self._pass(raw, resource, memory)
+        try:
+            return await self._pass(raw, resource, memory)
+        except ApiError as error:
+            if error.status == 404 and await self._kube.get(INFERENCE, *key) is None:
+                return Pass()  # deleted meanwhile; its watch event follows
+            raise
 
     def forget(self, uid: str) -> None:
         """The resource is gone."""
@@ -103,6 +108,9 @@ class Reconciler:
         planned = planning.make(spec, resource.name, found.sizes if fresh else ())
         plan = planned if isinstance(planned, Plan) else None
         problem = planned if isinstance(planned, Problem) else None
+        if problem is not None and found.sizes and spec.prompts.config_map is not None:
+            # the sizes come from a ConfigMap, which nobody watches
+            problem = replace(problem, retry_after=inputs.AGAIN)
         # prompts are frozen on the volume by the first lane; editing the ConfigMap later stops nothing
         if found.problem is not None and (fresh or found.problem.reason != "InvalidPrompts"):
             problem = problem or found.problem

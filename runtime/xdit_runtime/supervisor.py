@@ -1,4 +1,4 @@
-"""`xdit-worker`: PID 1 of a worker pod. Preflight, lanes, result; a later life of the container only waits.
+"""`xdit-worker`: the main process of a worker pod. Preflight, lanes, result; a later life of the container only waits.
 
 It imports no torch: a job that cannot run, or is done, is told within two seconds.
 """

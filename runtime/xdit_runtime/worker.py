@@ -53,7 +53,14 @@ def _leader(context: RankContext) -> "Leader":
     from xdit_runtime.sink import Sink
 
     job = context.job
-    ledger = open_lane(job, replica=context.replica, lane=context.lane, lanes=job.degrees.lanes, pod_uid=context.pod_uid)
+    ledger = open_lane(
+        job,
+        replica=context.replica,
+        lane=context.lane,
+        lanes=job.degrees.lanes,
+        pod_uid=context.pod_uid,
+        stop=lambda: handshake.stop_asked(context.lane_dir),
+    )
 
     def report(progress: LaneProgress, counts: Counts) -> None:
         handshake.say_progress(context.lane_dir, progress, counts)

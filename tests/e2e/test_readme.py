@@ -38,13 +38,18 @@ def shell(kube_module: Kube, tmp_path_factory: pytest.TempPathFactory) -> Any:
     config.write_bytes(Path(os.environ["KUBECONFIG"]).read_bytes())
     env = {**os.environ, "KUBECONFIG": str(config), "XDIT_KUBECONFIG": os.environ["KUBECONFIG"]}
     subprocess.run(
-        ["kubectl", "config", "set-context", "--current", f"--namespace={kube_module.namespace}"], env=env, check=True, capture_output=True
+        ["kubectl", "config", "set-context", "--current", f"--namespace={kube_module.namespace}"],
+        env=env,
+        check=True,
+        capture_output=True,
     )
     for name in ("models", "pictures", "data"):
         kube_module.apply(claim(name))
 
     def run(command: str, timeout: float) -> str:
-        done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False
+        )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

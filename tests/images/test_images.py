@@ -1,6 +1,7 @@
 """The three images, run as hard as a cluster may run them. `tests/images/build all` makes them."""
 
 import json
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,30 @@ def test_size(image: str, limit: float) -> None:
 
 @pytest.mark.parametrize(
     ("image", "user", "entrypoint"),
-    [(OPERATOR, "65532:65532", "xdit-operator"), (CPU, "1000:1000", "xdit-worker"), (CUDA, "1000:1000", "xdit-worker")],
+    [
+        (OPERATOR, "65532:65532", ["xdit-operator"]),
+        (CPU, "1000:1000", ["tini", "--", "xdit-worker"]),
+        (CUDA, "1000:1000", ["tini", "--", "xdit-worker"]),
+    ],
 )
-def test_starts_without_arguments_and_without_root(image: str, user: str, entrypoint: str) -> None:
+def test_starts_without_arguments_and_without_root(image: str, user: str, entrypoint: list[str]) -> None:
     config = inspect(image)["Config"]
     assert config["User"] == user
-    assert config["Entrypoint"] + config["Cmd"] == [entrypoint, "run"]
+    assert config["Entrypoint"] + config["Cmd"] == [*entrypoint, "run"]
+
+
+@pytest.mark.parametrize("image", RUNTIMES)
+def test_a_stop_during_start_is_not_lost(image: str) -> None:
+    """The kernel drops signals to a PID 1 without handlers: the pod would hold its GPUs for the whole grace period."""
+    started = subprocess.run(
+        ["docker", "run", "-d", "--network", "none", image], capture_output=True, text=True, check=True, timeout=60
+    )
+    container = started.stdout.strip()
+    try:
+        subprocess.run(["docker", "kill", "--signal", "TERM", container], capture_output=True, check=True, timeout=30)
+        subprocess.run(["docker", "wait", container], capture_output=True, check=True, timeout=20)
+    finally:
+        subprocess.run(["docker", "rm", "-f", container], capture_output=True, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("image", [OPERATOR, CPU, CUDA])

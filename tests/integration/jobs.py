@@ -62,8 +62,3 @@ def pods(kube: Kube, name: str = "posters") -> Any:
 
 def no_pods(kube: Kube, name: str = "posters", deadline: float = 30) -> None:
     kube.wait_gone("pods", selector=f"xdit.dev/name={name}", deadline=deadline)
-
-
-def log_of(kube: Kube, path: str) -> list[str]:
-    """Events of a resource, as 'Reason'."""
-    return [event["reason"] for event in kube.events(path)]

@@ -118,6 +118,16 @@ def test_impossible_plan_says_what_would_work(studio: Kube) -> None:
     assert studio.list("statefulsets", "") == []
 
 
+def test_sizes_in_a_config_map_are_part_of_the_plan(studio: Kube) -> None:
+    studio.apply(config_map('{"id": "a", "prompt": "x", "height": 80}\n'))
+    studio.apply(job(gpus=2, gpusPerPod=1, prompts=CONFIG))
+    seen = studio.wait("xdit", "posters", stalled("InvalidPlan"), deadline=15)
+    assert "height 80 (1024x80) cannot be split over 2 ranks" in condition(seen, "Stalled")["message"]
+    assert studio.list("statefulsets", "") == []
+    studio.apply(config_map('{"id": "a", "prompt": "x", "height": 96}\n'))
+    assert phase("Complete")(studio.wait("xdit", "posters", ended, deadline=60))
+
+
 def test_what_is_not_supported_is_said(studio: Kube) -> None:
     studio.apply(job(output={"create": {"size": "1Gi"}}))
     seen = studio.wait("xdit", "posters", stalled("NotSupported"), deadline=15)

@@ -210,7 +210,7 @@ def run(
 ) -> tuple[Outcome, Counts]:
     """Draw until the leader says that it is over; how it ended. `leader` is given on rank 0 only.
 
-    alive: called at every step. stop: whether this rank was asked to stop.
+    alive: called at every step and while it waits. stop: whether this rank was asked to stop.
     """
     while True:
         stopping = control.any(stop())
@@ -218,6 +218,8 @@ def run(
         if message["kind"] == "end":
             return message["outcome"], Counts.model_validate(message["counts"])
         if message["kind"] == "wait":
+            # waiting for another lane's claim to end is healthy
+            alive()
             continue
         prompt = Prompt(**message["prompt"])
         _draw(request_for(job, prompt, message["k"]), engine, leader, alive)
