@@ -21,7 +21,7 @@ check: venv ## the inner loop: lint, types, unit tests (under a minute)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(PYTEST) tests/unit
+	$(PYTEST) -n 2 tests/unit
 
 parity: venv ## real xDiT ranks on CPU: every mode gives the same picture
 	$(PYTEST) tests/parity

@@ -12,6 +12,7 @@ def unsupported(spec: Spec) -> Problem | None:
         ("spec.model.source.image", source.image, "put the model on a claim and use source.pvc"),
         ("spec.output.create", spec.output.create, "create the claim and name it in output.claimName"),
         ("spec.scheduling.queueName", spec.scheduling.queue_name, "leave it out"),
+        ("spec.ttlSecondsAfterFinished", spec.ttl_seconds_after_finished, "delete the resource when its pictures are fetched"),
         ("spec.scheduling.forceDeleteAfterSeconds", spec.scheduling.force_delete_after_seconds, "leave it out"),
     )
     for path, value, instead in fields:

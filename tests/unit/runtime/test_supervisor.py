@@ -267,10 +267,10 @@ def test_a_first_life_that_was_killed_is_not_repeated(tmp_path: Path, pods: Call
 
 
 def test_a_hang_is_found_its_stacks_are_logged_and_the_attempt_ends(tmp_path: Path, pods: Callable[..., Pod]) -> None:
-    job = two_ranks(tmp_path, 500, stallSeconds=2)
+    job = two_ranks(tmp_path, 500, stallSeconds=6)
     pod = pods(job, XDIT_TEST="hang")
     assert pod.wait() == Exit.STALLED
-    assert "no progress for 2 s (lane 0 was generating p0000)" in pod.result.message
+    assert "no progress for 6 s (lane 0 was generating p0000)" in pod.result.message
     assert "stand_in.py" in pod.text
     assert "in act" in pod.text
 
