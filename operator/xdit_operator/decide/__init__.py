@@ -53,7 +53,7 @@ def _stopped(s: Snapshot, outcome: Outcome, first: Failure | None = None) -> Dec
             phase = "Failed"
         else:
             old = restart.remembered(s, index).phase
-            phase = old if old in ("Drained", "Failed") else "Stopped"
+            phase = old if old in ("Drained", "Failed", "Idle") else "Stopped"
         turns.append(_down(s, index, phase))
     return Decision(tuple(turns), outcome=outcome, failure=first)
 

@@ -21,11 +21,12 @@ def build(s: Snapshot, d: Decision, phase: Phase) -> ProgressStatus | None:
     if not total:
         return old
     completed = _highest(counts, "completed", old.completed if old is not None else 0)
-    pace = _pace(answers) if phase == "Running" else None
+    left = max(0, total - completed)
+    # replicas that find nothing more to claim leave before the last image is done: the rate of the others is not the job's
+    pace = _pace(answers) if phase == "Running" and left else None
     if pace is None and phase == "Running" and not answers and old is not None:
         # nobody was asked yet, right after a start of the operator: what was shown stays
         return old
-    left = max(0, total - completed)
     eta = round(left * pace) if pace is not None else None
     return ProgressStatus(
         total=total,
