@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -q
+PYTEST := $(BIN)/pytest -q --durations=5
 export XDIT_KUBECONFIG ?= $(HOME)/.cache/xdit-operator/kubeconfig
 # kubectl and kind of the cluster's version come first; `make cluster` puts them there
 export PATH := $(HOME)/.cache/xdit-operator/tools:$(PATH)
@@ -46,7 +46,8 @@ deploy: cluster images ## load the images into the cluster and install the opera
 	$(CLUSTER) kubectl -n xdit-system rollout status deployment/xdit-operator --timeout=120s
 
 integration: venv deploy ## the operator against the real API server
-	$(CLUSTER) $(PYTEST) tests/cluster tests/integration
+	$(CLUSTER) $(PYTEST) -n 4 tests/cluster tests/integration --ignore tests/integration/test_operator_restarts.py
+	$(CLUSTER) $(PYTEST) tests/integration/test_operator_restarts.py
 
 e2e: venv deploy ## real workers in real pods
 	$(CLUSTER) $(PYTEST) tests/e2e

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.alone import alone
 from tests.support.kube import KUBECONFIG, Kube
 
 ROOT = Path(__file__).parents[1]
@@ -107,9 +108,10 @@ def namespace_factory(request: pytest.FixtureRequest) -> Iterator[NamespaceFacto
 def python_image() -> str:
     """A small image with python3 that is on every node."""
     image = "local/debian:bookworm-python"
-    for command in (["base-image.sh", "bookworm-python"], ["load", image]):
-        done = subprocess.run(
-            [ROOT / "tests/cluster" / command[0], *command[1:]], capture_output=True, text=True, timeout=280, check=False
-        )
-        assert done.returncode == 0, done.stderr
+    with alone("images"):
+        for command in (["base-image.sh", "bookworm-python"], ["load", image]):
+            done = subprocess.run(
+                [ROOT / "tests/cluster" / command[0], *command[1:]], capture_output=True, text=True, timeout=280, check=False
+            )
+            assert done.returncode == 0, done.stderr
     return image

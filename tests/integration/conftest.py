@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.jobs import claims
 from tests.integration.operator_process import NAME, SYSTEM, Operator
+from tests.support.alone import alone
 from tests.support.kube import Kube
 
 ROOT = Path(__file__).parents[2]
@@ -18,9 +19,10 @@ def standin(python_image: str) -> str:
     """A light worker image on every node."""
     image = "xdit-standin:dev"
     build = ["docker", "build", "-q", "-t", image, "--build-arg", f"BASE_IMAGE={python_image}", "tests/integration/standin"]
-    for command in (build, ["tests/cluster/load", image]):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    with alone("images"):
+        for command in (build, ["tests/cluster/load", image]):
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
     return image
 
 

@@ -1,39 +1,13 @@
 """A job from apply to the last image, and what the world may do to it meanwhile."""
 
 import time
-from typing import Any
 
 import pytest
 
 from tests.integration.jobs import condition, ended, job, no_pods, phase, pods, status
 from tests.integration.operator_process import Operator
+from tests.integration.rest import CHILDREN, children, settled
 from tests.support.kube import Kube
-
-CHILDREN = ("statefulsets", "services", "configmaps", "networkpolicies")
-
-
-def children(kube: Kube) -> dict[str, Any]:
-    """Kind/name -> object, of everything that the operator made."""
-    selector = "app.kubernetes.io/managed-by=xdit-operator"
-    return {f"{kind}/{o['metadata']['name']}": o for kind in CHILDREN for o in kube.list(kind, selector)}
-
-
-def versions(kube: Kube) -> dict[str, str]:
-    found = {name: o["metadata"]["resourceVersion"] for name, o in children(kube).items()}
-    return found | {"xdit": kube.get("xdit", "posters")["metadata"]["resourceVersion"]}
-
-
-def settled(kube: Kube, quiet: float = 3.0, deadline: float = 60) -> dict[str, str]:
-    """resourceVersions, once they have not moved for `quiet` seconds."""
-    end = time.monotonic() + deadline
-    before, since = versions(kube), time.monotonic()
-    while time.monotonic() - since < quiet:
-        assert time.monotonic() < end, "never came to rest"
-        time.sleep(0.5)
-        now = versions(kube)
-        if now != before:
-            before, since = now, time.monotonic()
-    return before
 
 
 def test_a_job_from_apply_to_complete(studio: Kube) -> None:
@@ -106,38 +80,6 @@ def test_complete_means_no_writes_at_all(studio: Kube, operator: Operator) -> No
     mark = studio.audit_mark()
     time.sleep(20)
     assert studio.writes(mark, operator.user) == []
-
-
-def test_a_restarted_operator_changes_nothing(studio: Kube, operator: Operator) -> None:
-    studio.apply(job(standin={"hold": True}, replicas=2))
-    studio.wait("xdit", "posters", phase("Running"), deadline=60)
-    before = settled(studio, quiet=6)
-    uids = [pod["metadata"]["uid"] for pod in pods(studio)]
-    operator.stop()
-    mark = studio.audit_mark()
-    operator.resume()
-    time.sleep(8)
-    after = versions(studio)
-    assert {k: v for k, v in after.items() if k != "xdit"} == {k: v for k, v in before.items() if k != "xdit"}
-    assert [pod["metadata"]["uid"] for pod in pods(studio)] == uids
-    assert [r for r in studio.writes(mark, operator.user) if r.resource != "xditinferences"] == []
-    assert phase("Running")(studio.get("xdit", "posters"))
-
-
-def test_operator_down_while_the_job_ends(studio: Kube, operator: Operator) -> None:
-    studio.apply(job(images=10, standin={"seconds": 0.3}))
-    studio.wait("xdit", "posters", phase("Running", "Starting"), deadline=60)
-    studio.wait_ready("posters-0-0")
-    operator.stop()
-    try:
-        studio.wait(
-            "pod", "posters-0-0", lambda p: "terminated" in p["status"]["containerStatuses"][0].get("lastState", {}), deadline=60
-        )
-    finally:
-        operator.resume()
-    done = studio.wait("xdit", "posters", ended, deadline=30)
-    assert phase("Complete")(done)
-    no_pods(studio)
 
 
 def test_what_others_change_is_put_right(studio: Kube) -> None:
