@@ -46,11 +46,11 @@ deploy: cluster images ## load the images into the cluster and install the opera
 	$(CLUSTER) kubectl -n xdit-system rollout status deployment/xdit-operator --timeout=120s
 
 integration: venv deploy ## the operator against the real API server
-	$(CLUSTER) $(PYTEST) -n 4 tests/cluster tests/integration --ignore tests/integration/test_operator_restarts.py
+	$(CLUSTER) $(PYTEST) -n 3 tests/cluster tests/integration --ignore tests/integration/test_operator_restarts.py
 	$(CLUSTER) $(PYTEST) tests/integration/test_operator_restarts.py
 
 e2e: venv deploy ## real workers in real pods
-	$(CLUSTER) $(PYTEST) tests/e2e
+	$(CLUSTER) $(PYTEST) -n 2 --dist loadfile tests/e2e
 
 test: check parity integration e2e image-cuda ## everything (cold under 60 minutes, warm under 15)
 	$(PYTEST) tests/images

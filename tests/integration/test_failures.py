@@ -47,9 +47,8 @@ def test_retryable_failure_restarts_the_whole_group(studio: Kube) -> None:
     assert (replica["attempt"], replica["restarts"]) == (1, 1)
     assert "CudaError: device-side assert" in condition(seen, "Ready")["message"]
     # no pod, hence no GPU, while the backoff lasts
-    no_pods(studio)
-    waiting = studio.get("xdit", "posters")
-    assert status(waiting)["replicas"][0]["nextRestartTime"]
+    again = studio.wait("pod", "posters-0-0", lambda p: p["metadata"]["labels"]["xdit.dev/attempt"] == "1", deadline=60)
+    assert again["metadata"]["creationTimestamp"] >= replica["nextRestartTime"]
     done = studio.wait("xdit", "posters", ended, deadline=90)
     assert phase("Complete")(done)
     assert status(done)["restarts"] == 1
