@@ -25,6 +25,8 @@ def reaches(kube: Kube, pod: str, host: str, port: int) -> bool:
 def test_group_members_talk_and_strangers_do_not(workspace: Kube, namespace_factory: object) -> None:
     assert callable(namespace_factory)
     slow = job("guarded", gpus=2, gpusPerPod=1, parallelism={"ulysses": 2}, defaults={"width": 512, "height": 512, "steps": 200})
+    # long enough to be looked at, and not waited for at the end
+    slow["spec"]["worker"] = {**slow["spec"]["worker"], "terminationGracePeriodSeconds": 5}
     workspace.apply(slow)
     workspace.wait("xdit", "guarded", lambda r: r.get("status", {}).get("phase") == "Running", deadline=240)
     leader = workspace.get("pod", "guarded-0-0")
