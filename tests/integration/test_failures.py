@@ -34,7 +34,7 @@ def test_permanent_failure_ends_the_job_at_once(studio: Kube) -> None:
     assert message in studio.run("describe", "xdit", "posters").stdout
     # terminal is terminal: nothing brings it back
     studio.patch("xdit", "posters", {"spec": {"backoffLimit": 9}})
-    studio.wait("xdit", "posters", lambda r: status(r)["observedGeneration"] == r["metadata"]["generation"], deadline=15)
+    studio.wait("xdit", "posters", lambda r: status(r)["observedGeneration"] == r["metadata"]["generation"], deadline=40)
     assert phase("Failed")(studio.get("xdit", "posters"))
     assert pods(studio) == []
 
@@ -81,7 +81,7 @@ def test_active_deadline(studio: Kube) -> None:
 
 def test_missing_config_map_is_waited_for(studio: Kube) -> None:
     studio.apply(job(prompts=CONFIG))
-    seen = studio.wait("xdit", "posters", stalled("MissingConfigMap"), deadline=15)
+    seen = studio.wait("xdit", "posters", stalled("MissingConfigMap"), deadline=40)
     text = condition(seen, "Stalled")["message"]
     assert f'ConfigMap "prompts" for the prompts does not exist in namespace {studio.namespace}' in text
     assert "it is looked at again every 15 s" in text
@@ -94,7 +94,7 @@ def test_missing_config_map_is_waited_for(studio: Kube) -> None:
 def test_bad_lines_are_named_before_any_pod(studio: Kube) -> None:
     studio.apply(config_map('{"id": "a", "prompt": "x"}\n{"id": "A", "prompt": "y"}\n{oops\n'))
     studio.apply(job(prompts=CONFIG))
-    seen = studio.wait("xdit", "posters", stalled("InvalidPrompts"), deadline=15)
+    seen = studio.wait("xdit", "posters", stalled("InvalidPrompts"), deadline=40)
     text = condition(seen, "Stalled")["message"]
     for part in ("ConfigMap prompts, key p.jsonl: 2 bad lines", "line 2: id 'A' is used on line 1 already", "line 3: not JSON"):
         assert part in text
@@ -105,14 +105,14 @@ def test_bad_lines_are_named_before_any_pod(studio: Kube) -> None:
 
 def test_missing_claim_is_waited_for(studio: Kube) -> None:
     studio.apply(job(output={"claimName": "elsewhere"}))
-    seen = studio.wait("xdit", "posters", stalled("MissingPVC"), deadline=15)
+    seen = studio.wait("xdit", "posters", stalled("MissingPVC"), deadline=40)
     assert 'PersistentVolumeClaim "elsewhere" for the output does not exist' in condition(seen, "Stalled")["message"]
     assert studio.list("statefulsets", "") == []
 
 
 def test_impossible_plan_says_what_would_work(studio: Kube) -> None:
     studio.apply(job(gpus=3, parallelism={"ulysses": 3}))
-    seen = studio.wait("xdit", "posters", stalled("InvalidPlan"), deadline=15)
+    seen = studio.wait("xdit", "posters", stalled("InvalidPlan"), deadline=40)
     assert "ulysses 3 does not divide the 4 attention heads; use one of 1, 2, 4" in condition(seen, "Stalled")["message"]
     assert studio.list("statefulsets", "") == []
 
@@ -120,7 +120,7 @@ def test_impossible_plan_says_what_would_work(studio: Kube) -> None:
 def test_sizes_in_a_config_map_are_part_of_the_plan(studio: Kube) -> None:
     studio.apply(config_map('{"id": "a", "prompt": "x", "height": 80}\n'))
     studio.apply(job(gpus=2, gpusPerPod=1, prompts=CONFIG))
-    seen = studio.wait("xdit", "posters", stalled("InvalidPlan"), deadline=15)
+    seen = studio.wait("xdit", "posters", stalled("InvalidPlan"), deadline=40)
     assert "height 80 (1024x80) cannot be split over 2 ranks" in condition(seen, "Stalled")["message"]
     assert studio.list("statefulsets", "") == []
     studio.apply(config_map('{"id": "a", "prompt": "x", "height": 96}\n'))
@@ -129,7 +129,7 @@ def test_sizes_in_a_config_map_are_part_of_the_plan(studio: Kube) -> None:
 
 def test_what_is_not_supported_is_said(studio: Kube) -> None:
     studio.apply(job(output={"create": {"size": "1Gi"}}))
-    seen = studio.wait("xdit", "posters", stalled("NotSupported"), deadline=15)
+    seen = studio.wait("xdit", "posters", stalled("NotSupported"), deadline=40)
     assert condition(seen, "Stalled")["message"].startswith("spec.output.create is not supported by this version")
 
 
@@ -137,7 +137,7 @@ def test_a_name_that_is_taken_is_never_touched(studio: Kube) -> None:
     mine = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "posters-job"}, "data": {"mine": "1"}}
     before = studio.apply(mine)
     studio.apply(job())
-    seen = studio.wait("xdit", "posters", stalled("NameTaken"), deadline=15)
+    seen = studio.wait("xdit", "posters", stalled("NameTaken"), deadline=40)
     assert "ConfigMap posters-job is needed but was made by somebody else" in condition(seen, "Stalled")["message"]
     after = studio.get("configmap", "posters-job")
     assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
@@ -148,7 +148,7 @@ def test_a_name_that_is_taken_is_never_touched(studio: Kube) -> None:
 
 def test_no_room_says_what_the_scheduler_says(studio: Kube) -> None:
     studio.apply(job(gpuResource="example.com/none-such"))
-    seen = studio.wait("xdit", "posters", lambda r: condition(r, "Ready").get("reason") == "WaitingForGPUs", deadline=30)
+    seen = studio.wait("xdit", "posters", lambda r: condition(r, "Ready").get("reason") == "WaitingForGPUs", deadline=60)
     assert "nodes are available" in condition(seen, "Ready")["message"]
     assert "Insufficient example.com/none-such" in condition(seen, "Ready")["message"]
     assert condition(seen, "Reconciling")["status"] == "True"
@@ -158,7 +158,7 @@ def test_no_room_says_what_the_scheduler_says(studio: Kube) -> None:
 def test_quota_is_said_in_the_servers_words(studio: Kube) -> None:
     studio.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}})
     studio.apply(job())
-    seen = studio.wait("xdit", "posters", lambda r: condition(r, "Ready").get("reason") == "QuotaExceeded", deadline=30)
+    seen = studio.wait("xdit", "posters", lambda r: condition(r, "Ready").get("reason") == "QuotaExceeded", deadline=60)
     assert "exceeded quota: none" in condition(seen, "Ready")["message"]
 
 

@@ -35,6 +35,6 @@ def test_operator_down_while_the_job_ends(studio: Kube, operator: Operator) -> N
         )
     finally:
         operator.resume()
-    done = studio.wait("xdit", "posters", ended, deadline=30)
+    done = studio.wait("xdit", "posters", ended, deadline=60)
     assert phase("Complete")(done)
     no_pods(studio)
