@@ -60,5 +60,5 @@ def pods(kube: Kube, name: str = "posters") -> Any:
     return kube.list("pods", f"xdit.dev/name={name}")
 
 
-def no_pods(kube: Kube, name: str = "posters", deadline: float = 30) -> None:
+def no_pods(kube: Kube, name: str = "posters", deadline: float = 60) -> None:
     kube.wait_gone("pods", selector=f"xdit.dev/name={name}", deadline=deadline)
