@@ -89,7 +89,7 @@ def test_a_pod_that_goes_silent_is_lost(make: Make) -> None:
     """Beats come every 2 s, so to a leader with half a second of patience its follower seems frozen."""
     leader = make(0, pods=2)
     # patient: were it to give up first, the leader would see a closed connection
-    follower = make(1, pods=2, dead=10)
+    follower = make(1, pods=2, dead=3)
     assert wait_together(follower, 10, lambda: False)
     assert "has not been heard of for 0.5 s" in until(lambda: leader.lost)
     assert "pod-0" in until(lambda: follower.lost)
