@@ -16,6 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from xdit_api import pod
 from xdit_api.job import Job
 from xdit_api.report import Counts, Exit, LaneProgress, Outcome
 
@@ -132,13 +133,13 @@ class RankContext:
         """Raises KeyError for a missing variable: only the supervisor starts ranks."""
         env = os.environ
         return cls(
-            job=Job.model_validate_json(Path(env["XDIT_JOB"]).read_bytes()),
+            job=Job.model_validate_json(Path(env[pod.ENV_JOB]).read_bytes()),
             lane_dir=Path(env[ENV_LANE_DIR]),
-            replica=int(env["XDIT_REPLICA"]),
-            attempt=int(env["XDIT_ATTEMPT"]),
+            replica=int(env[pod.ENV_REPLICA]),
+            attempt=int(env[pod.ENV_ATTEMPT]),
             lane=int(env[ENV_LANE]),
-            pod=env["POD_NAME"],
-            pod_uid=env["POD_UID"],
+            pod=env[pod.ENV_POD_NAME],
+            pod_uid=env[pod.ENV_POD_UID],
             rank=int(env["RANK"]),
             local_rank=int(env["LOCAL_RANK"]),
             world_size=int(env["WORLD_SIZE"]),
