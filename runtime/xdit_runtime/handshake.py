@@ -6,6 +6,7 @@ is written whole (temp + rename); a reader sees the old one or the new one.
     rank-<n>.json   why rank n failed; the earliest one of a lane decides its result
     ended-<n>.json  how rank n ended without failing: drained, idle or stopped
     progress.json   the lane's progress, by rank 0
+    claims.json     the claims that the lane generates right now, by rank 0
     beat-<n>        touched whenever rank n made progress: a step, bytes loaded, a compile phase
     stop            made by the supervisor: end at the next image boundary
 """
@@ -13,6 +14,7 @@ is written whole (temp + rename); a reader sees the old one or the new one.
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -90,6 +92,20 @@ def progress(lane_dir: Path) -> tuple[LaneProgress, Counts] | None:
     except FileNotFoundError:
         return None
     return LaneProgress.model_validate(found["lane"]), Counts.model_validate(found["counts"])
+
+
+def say_claims(lane_dir: Path, claims: Sequence[str]) -> None:
+    """Called by rank 0 before it generates, with "<prompt id>.<generation>" of every claim in the batch, and with none after."""
+    write_whole(lane_dir / "claims.json", json.dumps(list(claims)))
+
+
+def claims(lane_dir: Path) -> list[str]:
+    """The claims that the lane is generating; empty outside of generate and in a pod without rank 0."""
+    try:
+        found = json.loads((lane_dir / "claims.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return [str(name) for name in found]
 
 
 def beat(lane_dir: Path, rank: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.runtime.jobs import make_job
-from xdit_runtime import lanes, network, processes
+from xdit_runtime import handshake, lanes, network, processes
 from xdit_runtime.logs import Log
 from xdit_runtime.settings import Settings
 
@@ -129,3 +129,11 @@ time.sleep(300)
     while processes.alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_claims_in_work_are_told_until_they_are_taken_back(tmp_path: Path) -> None:
+    assert handshake.claims(tmp_path) == []
+    handshake.say_claims(tmp_path, ["cat.1", "dog.3"])
+    assert handshake.claims(tmp_path) == ["cat.1", "dog.3"]
+    handshake.say_claims(tmp_path, [])
+    assert handshake.claims(tmp_path) == []
