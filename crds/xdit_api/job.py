@@ -10,7 +10,8 @@ from pydantic import Field
 from xdit_api.base import Model
 from xdit_api.spec import Defaults, Engine, Lora
 
-PromptFormat = Literal["jsonl", "txt"]
+PromptFormat = Literal["jsonl", "json", "txt", "csv"]
+Policy = Literal["Fail", "Skip"]
 
 
 class Degrees(Model):
@@ -52,6 +53,10 @@ class JobPrompts(Model):
     path: str
     """Absolute path."""
     format: PromptFormat
+    policy: Policy = "Fail"
+    """What a bad line does: it fails the job, or it is left out."""
+    root: str | None = None
+    """Absolute directory that paths of input images may not leave. Default: the prompt file's."""
 
 
 class JobOutput(Model):
@@ -83,6 +88,8 @@ class Job(Model):
     output: JobOutput
     engine: Engine = Engine()
     stall_seconds: int = 600
+    grace_seconds: Annotated[int, Field(ge=1)] = 110
+    """Seconds from SIGTERM until ranks that do not reach an image boundary are killed: less than the pod's own grace period."""
     lease_seconds: int = 120
     """A claim whose owner's heartbeat has not moved for this long may be taken over."""
 

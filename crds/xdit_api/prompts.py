@@ -55,6 +55,16 @@ class Prompt:
     images: int
     extra: str = "{}"
     """Unknown columns, as JSON."""
+    inputs: tuple[str, ...] = ()
+    """Absolute, checked paths of input images (edit, img2img)."""
+    strength: float | None = None
+    """How far an input image is changed, 0 < strength <= 1; None = the family's own way (edit models take none)."""
+    loras: tuple[tuple[str, float], ...] | None = None
+    """(name, scale) in the order written; None = every LoRA of the job at its own scale; () = none."""
+    digests: tuple[str, ...] = ()
+    """sha256 of the content of each of `inputs`, taken when the prompts were frozen."""
+    line: int = 0
+    """Line in the user's file, from 1."""
 
 
 @dataclass(frozen=True, slots=True)

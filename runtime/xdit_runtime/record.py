@@ -9,11 +9,14 @@ from xdit_api.prompts import Prompt, image_names, image_seed
 
 _INPUTS = ("id", "prompt", "negative_prompt", "seed", "width", "height", "steps", "guidance_scale")
 """What decides a picture of a given model; the key is made of these."""
+_OPTIONAL_INPUTS = ("inputs", "strength", "loras")
+"""The same, absent where a prompt does not say them: an image made before they existed keeps its key."""
 
 
 def key_of(record: Json) -> str:
     """32 hexadecimal digits that differ when any input of the image differs."""
-    return hashlib.sha256(json.dumps([record[name] for name in _INPUTS]).encode()).hexdigest()[:32]
+    said = [[name, record[name]] for name in _OPTIONAL_INPUTS if name in record]
+    return hashlib.sha256(json.dumps([*(record[name] for name in _INPUTS), *said]).encode()).hexdigest()[:32]
 
 
 def record_of(job: Job, prompt: Prompt, k: int) -> Json:
@@ -29,6 +32,7 @@ def record_of(job: Job, prompt: Prompt, k: int) -> Json:
         "height": prompt.height,
         "steps": prompt.steps,
         "guidance_scale": prompt.guidance_scale,
+        **_said(prompt),
         "extra": json.loads(prompt.extra),
         "model": job.model.id,
         "dtype": job.model.dtype,
@@ -39,9 +43,22 @@ def record_of(job: Job, prompt: Prompt, k: int) -> Json:
     return {**record, "key": key_of(record)}
 
 
+def _said(prompt: Prompt) -> Json:
+    """Inputs that most prompts do not have. Input images are known by their content: paths change, pictures do not."""
+    out: Json = {}
+    if prompt.inputs:
+        out["inputs"] = list(prompt.digests)
+        out["input_files"] = list(prompt.inputs)
+    if prompt.strength is not None:
+        out["strength"] = prompt.strength
+    if prompt.loras is not None:
+        out["loras"] = [[name, scale] for name, scale in prompt.loras]
+    return out
+
+
 def difference(there: Json, here: Json) -> str:
     """The inputs in which two images differ, with both values."""
-    differing = [name for name in _INPUTS if there.get(name) != here.get(name)]
+    differing = [name for name in _INPUTS + _OPTIONAL_INPUTS if there.get(name) != here.get(name)]
     return "; ".join(f"{name} {_short(there.get(name))} there, {_short(here.get(name))} here" for name in differing)
 
 

@@ -26,7 +26,16 @@ def encode(prompt: Prompt) -> bytes:
 
 
 def _decode(line: bytes) -> Prompt:
-    return Prompt(**json.loads(line))
+    fields = json.loads(line)
+    loras = fields.pop("loras", None)
+    return Prompt(
+        **{
+            **fields,
+            "inputs": tuple(fields.get("inputs", ())),
+            "digests": tuple(fields.get("digests", ())),
+            "loras": None if loras is None else tuple((name, scale) for name, scale in loras),
+        }
+    )
 
 
 def id_hash(prompt_id: str) -> int:
