@@ -9,6 +9,9 @@ from xdit_api.prompts import inline_jsonl
 from xdit_operator import names
 from xdit_operator.render.source import Source
 
+_REPORT_SECONDS = 10
+"""Of the pod's grace period, for the worker to end its ranks and to say how it went."""
+
 
 def resolved(source: Source) -> Job:
     """The same for all replicas and attempts."""
@@ -28,6 +31,7 @@ def resolved(source: Source) -> Job:
         output=JobOutput(path=str(plan.output_path), volume_path=plan.volume_path, format=spec.output.format),
         engine=spec.engine,
         stall_seconds=spec.stall_seconds,
+        grace_seconds=max(1, spec.worker.termination_grace_period_seconds - _REPORT_SECONDS),
     )
 
 

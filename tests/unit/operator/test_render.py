@@ -154,6 +154,12 @@ def test_job_file_says_everything_that_was_decided() -> None:
     assert job.output.volume_path == "posters"
 
 
+@pytest.mark.parametrize(("seconds", "expected"), [(None, 110), (60, 50), (5, 1)])
+def test_ranks_are_killed_before_the_kubelet_kills_the_pod(seconds: int | None, expected: int) -> None:
+    of = spec() if seconds is None else spec(worker={"terminationGracePeriodSeconds": seconds})
+    assert resolved(of).grace_seconds == expected
+
+
 def test_inline_prompts_travel_in_the_job_config_map() -> None:
     _, config_map, *_ = base(source(spec(prompts={"inline": [{"id": "a", "prompt": "ü\nx", "seed": 3}]})))
     (line,) = config_map["data"]["prompts.jsonl"].splitlines()
