@@ -27,7 +27,7 @@ class Exit(IntEnum):
     STALLED = 22
     """No progress for stallSeconds."""
     OUT_OF_MEMORY = 23
-    """A process was killed because the pod's memory limit was reached."""
+    """The pod's memory ran out: a process was killed at its limit, or asked for more than there is."""
     OUTPUT_VOLUME = 24
     """The output volume is full, read-only or fails."""
     PEERS_UNREACHABLE = 25
@@ -50,6 +50,8 @@ class Exit(IntEnum):
     """Communication between GPUs failed."""
     GPU_COUNT = 82
     """Fewer GPUs in the pod than the job needs."""
+    GPU_LOST = 83
+    """A GPU fell off the bus, or its driver says that it must be reset."""
 
     @property
     def permanent(self) -> bool:
@@ -122,7 +124,7 @@ class Result(Model):
             return None
 
 
-LanePhase = Literal["Waiting", "Loading", "Generating", "Draining", "Done"]
+LanePhase = Literal["Waiting", "Loading", "Generating", "Draining", "Done", "Restarting", "GaveUp"]
 
 
 class LaneProgress(Model):
@@ -130,6 +132,7 @@ class LaneProgress(Model):
 
     index: int
     phase: LanePhase
+    """`Restarting`: its ranks died and start again in a moment. `GaveUp`: they died too often; the other lanes go on."""
     prompt: str | None = None
     """Id of the prompt in work."""
     step: int | None = None
@@ -138,6 +141,34 @@ class LaneProgress(Model):
     """Images made by this lane in this attempt."""
     seconds_per_image: float | None = None
     """Seconds between images, a moving average."""
+    restarts: int = 0
+    """How often this pod's supervisor has restarted the lane in this attempt."""
+    load_seconds: float | None = None
+    """Loading the model, of the lane's present life."""
+    first_step_seconds: float | None = None
+    """From the start of the lane's present life to the end of its first denoising step."""
+    blocked_seconds: float | None = None
+    """How long the lane's present life has waited for the output volume with nothing else to do."""
+
+
+class GpuProgress(Model):
+    """One GPU of the pod, as its driver says."""
+
+    index: int
+    """Among those that the pod may use."""
+    memory_used: int
+    """Bytes."""
+    memory_total: int
+    utilization: int | None = None
+    """Percent of the last second or so in which it was busy; None where the driver does not tell."""
+
+
+class HostMemory(Model):
+    """Memory of the pod's container, in bytes; None where the kernel does not tell."""
+
+    current: int | None = None
+    peak: int | None = None
+    limit: int | None = None
 
 
 class Progress(Model):
@@ -150,4 +181,10 @@ class Progress(Model):
     counts: Counts
     lanes: Annotated[list[LaneProgress], Field(max_length=64)] = []
     last_progress_time: Timestamp | None = None
+    eta_seconds: float | None = None
+    """Seconds until the whole job is done, at the pace of the last minutes, all replicas together."""
+    start_seconds: float | None = None
+    """From the start of the worker to the start of its lanes: preflight, and waiting for other pods."""
+    gpus: Annotated[list[GpuProgress], Field(max_length=64)] = []
+    memory: HostMemory | None = None
     result: Result | None = None

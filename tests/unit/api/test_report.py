@@ -28,5 +28,5 @@ def test_exit_codes_are_in_their_ranges() -> None:
     assert [e.name for e in Exit if e.permanent] == [
         "INVALID_JOB", "INVALID_PROMPTS", "INVALID_MODEL", "INVALID_PLAN", "IDENTITY_MISMATCH", "OUTPUT_NOT_WRITABLE",
     ]  # fmt: skip
-    assert [e.name for e in Exit if e.hardware] == ["CUDA_ERROR", "NCCL_ERROR", "GPU_COUNT"]
+    assert [e.name for e in Exit if e.hardware] == ["CUDA_ERROR", "NCCL_ERROR", "GPU_COUNT", "GPU_LOST"]
     assert Exit.INVALID_PROMPTS.reason == "InvalidPrompts"
