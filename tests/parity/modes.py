@@ -21,7 +21,7 @@ from xdit_api.job import Degrees, Job, JobModel, JobOutput, JobPrompts
 from xdit_runtime import tiny_model
 from xdit_runtime.engine import cpu, groups
 from xdit_runtime.engine.base import Request, World
-from xdit_runtime.engine.diffusers_engine import DiffusersEngine
+from xdit_runtime.engine.model import ModelEngine
 
 TIMEOUT = timedelta(seconds=67)
 """Not a default of anything, so that a group without it can be told."""
@@ -35,7 +35,7 @@ REQUESTS = {
     "boat-again": Request("a small red boat on the sea", 256, 256, 4, 3.5, 7),
 }
 
-MODES = {"one": Degrees(), "wrapped": Degrees()} | {
+MODES = {"one": Degrees()} | {
     name: Degrees(ulysses=ulysses, ring=ring)
     for name, ulysses, ring in (("ulysses2", 2, 1), ("ring2", 1, 2), ("ulysses2-ring2", 2, 2))
 }
@@ -94,18 +94,11 @@ def rank(index: int, mode: str, port: int, out: Path, model: Path) -> None:
     torch.set_num_threads(1)
     world = World(index, index, size, "cpu", TIMEOUT)
     groups.start(world)
-    if mode == "one":
-        engine = DiffusersEngine(job(model, degrees), world)
-    else:
-        from xdit_runtime.engine.pipeline import PipelineEngine
-
-        if size == 1:
-            dist.init_process_group("gloo", timeout=TIMEOUT)
-        engine = PipelineEngine(job(model, degrees), world, groups.Control(world))
+    engine = ModelEngine(job(model, degrees), world, groups.Control(world))
     engine.load(lambda part: None)
     steps: list[tuple[int, int]] = []
-    made = {name: engine.generate(request, lambda *step: steps.append(step)) for name, request in REQUESTS.items()}
-    images = {name: image for name, image in made.items() if image is not None}
+    made = {name: engine.generate([request], lambda *step: steps.append(step)) for name, request in REQUESTS.items()}
+    images = {name: drawn[0] for name, drawn in made.items() if drawn is not None}
     assert steps == [(n + 1, r.steps) for r in REQUESTS.values() for n in range(r.steps)], steps
     assert len(images) == (len(REQUESTS) if index == 0 else 0)
     if dist.is_initialized():

@@ -1,6 +1,6 @@
 """What every engine does: load a model once, then turn requests into pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, Protocol
@@ -17,7 +17,11 @@ OnPart = Callable[[str], None]
 
 
 class PlanError(ValueError):
-    """Model, degrees, settings and sizes do not fit together; the message says what would."""
+    """Model, degrees, settings and sizes do not fit together; the message says what would. Ends the lane."""
+
+
+class PromptError(ValueError):
+    """One prompt cannot be drawn, others can; the message says why. Fails the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,13 @@ class Request:
     steps: int
     guidance_scale: float
     seed: int
+    negative_prompt: str = ""
+    inputs: tuple[str, ...] = ()
+    """Absolute paths of input images, in the order in which the prompt names them."""
+    strength: float | None = None
+    """How much of the input image is drawn anew, above 0 and up to 1; None where no input is redrawn."""
+    loras: tuple[tuple[str, float], ...] | None = None
+    """(name, scale) of the LoRAs of this picture; None: all of the job at their own scales."""
 
 
 class Engine(Protocol):
@@ -55,10 +66,13 @@ class Engine(Protocol):
         """
 
     def check(self, request: Request) -> None:
-        """Raise PlanError for a request that could not be run. Needs no other rank; called before `generate`."""
+        """Raise PlanError or PromptError for a request that could not be run. Needs no other rank; called before `generate`."""
 
-    def generate(self, request: Request, on_step: OnStep) -> Image | None:
-        """The picture on rank 0, None on the others."""
+    def batch(self, request: Request) -> int:
+        """How many pictures like this one are drawn at once; at least 1."""
+
+    def generate(self, requests: Sequence[Request], on_step: OnStep) -> list[Image] | None:
+        """The pictures in order on rank 0, None on the others. Requests are of one shape and at most `batch` of them."""
 
     def close(self) -> None:
         """Give the memory back."""

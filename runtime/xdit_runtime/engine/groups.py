@@ -80,18 +80,20 @@ class Control:
                 waiting()
         work.wait()
 
-    def hand_over(self, image: Image | None, *, source: int, height: int, width: int) -> Image | None:
-        """Bring the picture from rank `source` to rank 0: the picture there, None elsewhere."""
+    def hand_over(self, images: list[Image] | None, *, source: int, count: int, height: int, width: int) -> list[Image] | None:
+        """Bring the pictures from rank `source` to rank 0: the pictures there, None elsewhere."""
+        if self._world.rank != source:
+            images = None
         if source == 0 or self._group is None:
-            return image
+            return images
         if self._world.rank == source:
-            assert image is not None
-            dist.send(torch.from_numpy(image), dst=0, group=self._group)
+            assert images is not None
+            dist.send(torch.from_numpy(np.stack(images)), dst=0, group=self._group)
             return None
         if self._world.rank == 0:
-            received = np.empty((height, width, 3), dtype=np.uint8)
+            received = np.empty((count, height, width, 3), dtype=np.uint8)
             dist.recv(torch.from_numpy(received), src=source, group=self._group)
-            return received
+            return list(received)
         return None
 
     def part(self) -> None:

@@ -3,26 +3,33 @@ import torch
 from xdit_runtime.engine.text import Embeddings, TextCache
 
 
-def cache(limit: int) -> tuple[TextCache, list[str]]:
-    asked: list[str] = []
+class Encoder:
+    def __init__(self, limit: int) -> None:
+        self.asked: list[str] = []
+        self.texts = TextCache(torch.device("cpu"), limit)
 
-    def encode(prompt: str) -> Embeddings:
-        asked.append(prompt)
-        generator = torch.Generator("cpu").manual_seed(len(prompt))
-        return torch.randn(1, 4, 8, generator=generator).bfloat16(), torch.randn(1, 8, generator=generator).bfloat16()
+    def get(self, prompt: str) -> Embeddings:
+        def encode() -> Embeddings:
+            self.asked.append(prompt)
+            generator = torch.Generator("cpu").manual_seed(len(prompt))
+            return {
+                "prompt_embeds": torch.randn(1, 4, 8, generator=generator).bfloat16(),
+                "pooled": torch.randn(1, 8, generator=generator),
+            }
 
-    return TextCache(encode, torch.device("cpu"), limit), asked
+        return self.texts.get(prompt, encode)
 
 
 def test_a_hit_is_bit_equal_and_encodes_nothing() -> None:
-    texts, asked = cache(2)
-    first, second = texts.get("cat"), texts.get("cat")
-    assert asked == ["cat"]
-    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(first, second, strict=True))
+    encoder = Encoder(2)
+    first, second = encoder.get("cat"), encoder.get("cat")
+    assert encoder.asked == ["cat"]
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) and first[name].dtype == second[name].dtype for name in first)
 
 
 def test_the_least_recently_used_goes_first() -> None:
-    texts, asked = cache(2)
+    encoder = Encoder(2)
     for prompt in ("a", "bb", "a", "ccc", "a", "bb"):
-        texts.get(prompt)
-    assert asked == ["a", "bb", "ccc", "bb"]
+        encoder.get(prompt)
+    assert encoder.asked == ["a", "bb", "ccc", "bb"]

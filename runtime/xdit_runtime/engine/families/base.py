@@ -1,0 +1,94 @@
+"""What a family of models does in its own way. Most families override three or four of these methods."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from xdit_api.base import Json
+from xdit_api.job import Degrees
+from xdit_runtime.engine.base import OnStep, PromptError, Request
+
+Pipeline = Any
+"""A diffusers pipeline; diffusers is not typed."""
+Embeddings = dict[str, torch.Tensor]
+"""Arguments of a pipeline's call that depend on the text alone, each 1 x …: prompt_embeds, pooled_prompt_embeds, …"""
+
+
+class Family:
+    """The common way; a family's module overrides what differs."""
+
+    name: ClassVar[str]
+    """As in the catalogue."""
+    guidance: ClassVar[str] = "guidance_scale"
+    """Name of the call's argument."""
+    edits: ClassVar[bool] = False
+    """Whether the pipeline itself takes input images."""
+
+    # --- how it is split -------------------------------------------------------------------------------------------------
+
+    def transformer(self) -> type | None:
+        """xfuser's transformer that splits the sequence by itself, for the plain pipeline of diffusers (engine `runner`).
+
+        None when the family is only known to xfuser's wrapped pipelines (engine `pipeline`).
+        """
+        return None
+
+    def wrapped(self, degrees: Degrees) -> bool:
+        """Whether xfuser's wrapped pipeline runs these degrees; else the transformer of `transformer` in a plain pipeline."""
+        return degrees.pipefusion > 1 or degrees.cfg > 1 or self.transformer() is None
+
+    def pipeline(self) -> type | None:
+        """The pipeline to put that transformer into; None: the one that model_index.json names."""
+        return None
+
+    def before(self, pipeline: Pipeline, requests: Sequence[Request]) -> None:
+        """Called on every rank before each call of a plain pipeline with a split transformer."""
+
+    # --- what a call gets ------------------------------------------------------------------------------------------------
+
+    def check(self, pipeline: Pipeline, request: Request) -> None:
+        """Raise PromptError for what this family cannot draw."""
+        if request.inputs and not self.edits and request.strength is None:
+            raise PromptError(f"{self.name} models take no input images: leave 'image' out, or add 'strength' to redraw one")
+
+    def uses_guidance(self, request: Request) -> bool:
+        """Whether the picture needs a second, unconditional half (classifier-free guidance)."""
+        return request.guidance_scale > 1
+
+    def text_key(self, request: Request) -> Hashable:
+        """Requests with equal keys have equal embeddings."""
+        return (request.prompt, request.negative_prompt, self.uses_guidance(request))
+
+    def encode(self, pipeline: Pipeline, request: Request, device: torch.device) -> Embeddings:
+        """The embeddings of one request, on the device."""
+        raise NotImplementedError
+
+    def join(self, embeddings: Sequence[Embeddings]) -> Embeddings:
+        """The embeddings of a batch."""
+        return {name: torch.cat([one[name] for one in embeddings]) for name in embeddings[0]}
+
+    def arguments(self, pipeline: Pipeline, requests: Sequence[Request], on_step: OnStep) -> Json:
+        """Keyword arguments of one call, without the embeddings.
+
+        The noise comes from CPU generators, one a picture: equal on every kind of GPU, at any degree and in any batch.
+        """
+        first = requests[0]
+        return {
+            "height": first.height,
+            "width": first.width,
+            "num_inference_steps": first.steps,
+            self.guidance: first.guidance_scale,
+            "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
+            "output_type": "pt",
+            **self.callback(first.steps, on_step),
+        }
+
+    def callback(self, steps: int, on_step: OnStep) -> Json:
+        """The arguments that make the pipeline call `on_step`."""
+
+        def after_step(_pipeline: object, index: int, _timestep: object, _tensors: Json) -> Json:
+            on_step(index + 1, steps)
+            return {}
+
+        return {"callback_on_step_end": after_step, "callback_on_step_end_tensor_inputs": []}

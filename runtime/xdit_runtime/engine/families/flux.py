@@ -1,0 +1,52 @@
+"""FLUX.1 dev and schnell. Guidance is an input of the model: there is no unconditional half and no negative prompt."""
+
+from collections.abc import Hashable, Sequence
+
+import torch
+
+from xdit_api.base import Json
+from xdit_runtime.engine.base import OnStep, Request
+from xdit_runtime.engine.families.base import Embeddings, Family, Pipeline
+
+
+def sequence_length(pipeline: Pipeline) -> int:
+    """Text tokens that the model was made for: 512 for models with embedded guidance (dev), 256 without (schnell)."""
+    return 512 if pipeline.transformer.config.guidance_embeds else 256
+
+
+class Flux(Family):
+    """FluxPipeline."""
+
+    name = "flux"
+
+    def transformer(self) -> type | None:
+        """See Family."""
+        from xdit_runtime.engine.families.flux_transformer import SplitFluxTransformer
+
+        return SplitFluxTransformer
+
+    def before(self, pipeline: Pipeline, requests: Sequence[Request]) -> None:
+        """xfuser's attention asks its runtime state for the length of the text."""
+        from xfuser.core.distributed import get_runtime_state
+
+        get_runtime_state().set_input_parameters(
+            batch_size=len(requests),
+            num_inference_steps=requests[0].steps,
+            max_condition_sequence_length=sequence_length(pipeline),
+            split_text_embed_in_sp=True,
+        )
+
+    def text_key(self, request: Request) -> Hashable:
+        """A negative prompt has no effect."""
+        return request.prompt
+
+    def encode(self, pipeline: Pipeline, request: Request, device: torch.device) -> Embeddings:
+        """T5's sequence and CLIP's pooled vector."""
+        text, pooled, _ids = pipeline.encode_prompt(
+            prompt=request.prompt, prompt_2=None, device=device, max_sequence_length=sequence_length(pipeline)
+        )
+        return {"prompt_embeds": text, "pooled_prompt_embeds": pooled}
+
+    def arguments(self, pipeline: Pipeline, requests: Sequence[Request], on_step: OnStep) -> Json:
+        """See Family."""
+        return super().arguments(pipeline, requests, on_step) | {"max_sequence_length": sequence_length(pipeline)}

@@ -1,0 +1,130 @@
+"""The engine: any family of models, on one rank or on several."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xdit_api import catalogue
+from xdit_api.base import Json
+from xdit_api.job import Job
+from xdit_runtime.engine import attention, families, loading, splitting, vae
+from xdit_runtime.engine.base import Image, OnPart, OnStep, PlanError, Request, World
+from xdit_runtime.engine.groups import Control
+from xdit_runtime.engine.text import TextCache
+
+
+def device_of(world: World) -> torch.device:
+    """The device of this rank."""
+    return torch.device("cuda", world.local_rank) if world.device == "cuda" else torch.device("cpu")
+
+
+def kernel(job: Job, world: World) -> attention.Attention:
+    """The attention kernel of this rank."""
+    capability = torch.cuda.get_device_capability(world.local_rank) if world.device == "cuda" else (0, 0)
+    return attention.choose(job.engine.attention, device=world.device, dtype=job.model.dtype, capability=capability)
+
+
+def exact_arithmetic() -> None:
+    """TF32 off: float32 jobs promise pictures within one level of each other. It changes nothing for the other dtypes."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+class ModelEngine:
+    """One diffusers pipeline on the ranks of a lane."""
+
+    def __init__(self, job: Job, world: World, control: Control) -> None:
+        self._job = job
+        self._world = world
+        self._control = control
+        self._device = device_of(world)
+        self._texts = TextCache(self._device)
+        self.pipeline: Any = None
+
+    def load(self, on_part: OnPart) -> None:
+        """See Engine.load."""
+        loading.quiet()
+        exact_arithmetic()
+        job, directory = self._job, Path(self._job.model.path)
+        facts = catalogue.from_configs(loading.model_index(directory), _transformer_config(directory))
+        if isinstance(facts, str):
+            raise PlanError(facts)
+        if reasons := catalogue.legal(facts, job.degrees, ()):
+            raise PlanError("; ".join(reasons))
+        self._facts = facts
+        self._family = families.family_of(facts.family)
+        chosen = kernel(job, self._world)
+        if self._world.size == 1:
+            self.pipeline = loading.load(job, self._device, None, None, on_part)
+            self._split: splitting.Splitting = splitting.Alone()
+            if hasattr(self.pipeline, "transformer"):
+                self.pipeline.transformer.set_attention_backend(chosen.diffusers)
+            return
+        on_part("xfuser")
+        splitting.prepare(self._world.device)
+        if self._family.wrapped(job.degrees):
+            self.pipeline = loading.load(job, self._device, None, None, on_part)
+            on_part("groups")
+            self._split = splitting.Wrapped(job, self._world, chosen, self.pipeline)
+        else:
+            self.pipeline = loading.load(job, self._device, self._family.transformer(), self._family.pipeline(), on_part)
+            on_part("groups")
+            self._split = splitting.Split(job, self._world, self._family, chosen, self.pipeline)
+
+    def check(self, request: Request) -> None:
+        """See Engine.check. xfuser would remember a size before it checks it, so that a refused one passed the second time."""
+        if reasons := catalogue.legal(self._facts, self._job.degrees, [(request.width, request.height)]):
+            raise PlanError("; ".join(reasons))
+        self._family.check(self.pipeline, request)
+
+    def batch(self, request: Request) -> int:  # noqa: ARG002
+        """See Engine.batch."""
+        return 1
+
+    def generate(self, requests: Sequence[Request], on_step: OnStep) -> list[Image] | None:
+        """See Engine.generate."""
+        for request in requests:
+            self.check(request)
+        first = requests[0]
+        with torch.inference_mode():
+            if self._world.rank == self._split.source:
+                vae.set_tiling(self.pipeline.vae, self._job.engine.vae.tiling, first.width, first.height)
+            arguments = self._family.arguments(self.pipeline, requests, on_step)
+            images = self._split.run(self.pipeline, requests, {**self._embeddings(requests), **arguments})
+            made = None
+            if self._world.rank == self._split.source:
+                assert images is not None
+                made = to_bytes(images)
+        return self._control.hand_over(
+            made, source=self._split.source, count=len(requests), height=first.height, width=first.width
+        )
+
+    def close(self) -> None:
+        """Let go of the model; the process groups stay until the process ends."""
+        self.pipeline = None
+
+    def _embeddings(self, requests: Sequence[Request]) -> Json:
+        family = self._family
+        made = [
+            self._texts.get(family.text_key(request), lambda r=request: family.encode(self.pipeline, r, self._device))  # type: ignore[misc]
+            for request in requests
+        ]
+        return dict(made[0] if len(made) == 1 else family.join(made))
+
+
+def _transformer_config(directory: Path) -> Json:
+    for name in ("transformer", "unet"):
+        path = directory / name / "config.json"
+        if path.is_file():
+            found: Json = json.loads(path.read_bytes())
+            return found
+    raise ValueError(f"{directory} has neither a transformer nor a unet")
+
+
+def to_bytes(images: torch.Tensor) -> list[Image]:
+    """B x 3 x H x W from 0 to 1 → B times H x W x 3 bytes, rounded on the device as diffusers rounds on the host."""
+    scaled = images.float().mul(255).round_().to(torch.uint8)
+    return list(scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy())
