@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from xdit_runtime import tiny_model
+from xdit_runtime.tiny_models import parts as tiny_parts
 
 
 def fill(model: torch.nn.Module, smooth: bool, device: str) -> None:
@@ -80,7 +81,7 @@ def write(directory: Path, device: str = "cuda", layers: tuple[int, int, int] = 
         use_dynamic_shifting=True, shift=3.0, base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096
     )
     pipeline = FluxPipeline(
-        scheduler=scheduler, tokenizer=tiny_model._tokenizer(77), tokenizer_2=tiny_model._tokenizer(512), **parts
+        scheduler=scheduler, tokenizer=tiny_parts.tokenizer(77), tokenizer_2=tiny_parts.tokenizer(512), **parts
     )
     pipeline.save_pretrained(directory)
 

@@ -39,4 +39,4 @@ def test_the_contract_needs_neither_a_cluster_nor_a_gpu() -> None:
 def test_only_engine_worker_and_model_maker_need_torch() -> None:
     package = ROOT / "runtime/xdit_runtime"
     users = {p.relative_to(package).parts[0] for p in package.rglob("*.py") if imports(p) & HEAVY}
-    assert users <= {"engine", "worker.py", "tiny_model.py"}
+    assert users <= {"engine", "worker.py", "tiny_models"}
