@@ -71,6 +71,7 @@ class ModelEngine:
             self._split = splitting.Wrapped(job, self._world, chosen, self.pipeline)
         else:
             self.pipeline = loading.load(job, self._device, self._family.transformer(), self._family.pipeline(), on_part)
+            self._family.loaded(self.pipeline)
             on_part("groups")
             self._split = splitting.Split(job, self._world, self._family, chosen, self.pipeline)
 

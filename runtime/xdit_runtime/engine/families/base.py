@@ -42,6 +42,9 @@ class Family:
         """The pipeline to put that transformer into; None: the one that model_index.json names."""
         return None
 
+    def loaded(self, pipeline: Pipeline) -> None:
+        """Called once on every rank when the model is on the device."""
+
     def before(self, pipeline: Pipeline, requests: Sequence[Request]) -> None:
         """Called on every rank before each call of a plain pipeline with a split transformer."""
 

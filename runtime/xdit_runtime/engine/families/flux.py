@@ -21,9 +21,14 @@ class Flux(Family):
 
     def transformer(self) -> type | None:
         """See Family."""
-        from xdit_runtime.engine.families.flux_transformer import SplitFluxTransformer
+        from xdit_runtime.engine.flux.transformer import FastFluxTransformer
 
-        return SplitFluxTransformer
+        return FastFluxTransformer
+
+    def loaded(self, pipeline: Pipeline) -> None:
+        """See Family."""
+        if hasattr(pipeline.transformer, "fuse"):
+            pipeline.transformer.fuse()
 
     def before(self, pipeline: Pipeline, requests: Sequence[Request]) -> None:
         """xfuser's attention asks its runtime state for the length of the text."""
@@ -35,6 +40,8 @@ class Flux(Family):
             max_condition_sequence_length=sequence_length(pipeline),
             split_text_embed_in_sp=True,
         )
+        # a picture that is redrawn goes through some of the steps only
+        pipeline.transformer.begin(None if requests[0].inputs else pipeline.scheduler)
 
     def text_key(self, request: Request) -> Hashable:
         """A negative prompt has no effect."""
