@@ -14,7 +14,8 @@ from xdit_runtime import gpus, modeldir
 from xdit_runtime.ending import RefusedError
 from xdit_runtime.engine.options import unsupported
 from xdit_runtime.ledger import identity
-from xdit_runtime.ledger.opening import open_prompts, scratch, survey
+from xdit_runtime.ledger.opening import Survey, open_prompts, settled, survey
+from xdit_runtime.ledger.temporary import scratch
 from xdit_runtime.paths import Layout
 from xdit_runtime.probe import probe
 from xdit_runtime.prompts import FrozenPrompts, PromptFileError
@@ -26,12 +27,17 @@ class Ready:
 
     layout: Layout
     prompts: FrozenPrompts
-    counts: Counts
+    survey: Survey
+
+    @property
+    def counts(self) -> Counts:
+        """Images of the whole job."""
+        return self.survey.counts
 
     @property
     def drained(self) -> bool:
-        """Whether every image exists already."""
-        return self.counts.completed == self.counts.total
+        """Whether every image exists already, or its prompt failed."""
+        return self.survey.complete
 
 
 def read_job(path: Path) -> Job:
@@ -76,6 +82,7 @@ def run(job: Job, say: Callable[[str], None], writable: Callable[[Layout], None]
     _refuse_plan(catalogue.legal(facts, job.degrees, prompts.sizes()))
     if job.device == "cuda":
         _gpus(job)
+    layout = settled(layout)
     return Ready(layout, prompts, survey(layout, prompts))
 
 

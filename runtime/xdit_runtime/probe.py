@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xdit_api.report import Exit
 from xdit_runtime.ending import RefusedError
-from xdit_runtime.ledger.opening import scratch
+from xdit_runtime.ledger.temporary import scratch
 from xdit_runtime.paths import Layout
 
 _TRANSIENT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)

@@ -4,7 +4,7 @@ Every function raises OutputVolumeError for what the volume refuses: no space, r
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,12 @@ def guarded(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputVolumeError(f"{error.strerror or error} ({error.filename or path})") from error
+
+
+def listing(folder: Path) -> list[str]:
+    """Names in a directory. A Path for each of 100,000 would take ten times as long."""
+    with guarded(folder):
+        return os.listdir(folder)  # noqa: PTH208
 
 
 def write_fsynced(path: Path, data: bytes) -> None:
@@ -66,17 +72,40 @@ def publish(temporary: Path, final: Path) -> bool:
 
     True when `final` is our file, False when somebody else's was there first.
     """
+    return publish_all([(temporary, final)])[0]
+
+
+def publish_all(files: Sequence[tuple[Path, Path]]) -> list[bool]:
+    """`publish` for several (temporary, final): waits once for each directory. Final directories may be missing."""
+    ours = [_link(temporary, final) for temporary, final in files]
+    for folder in {final.parent for _, final in files}:
+        fsync_directory(folder)
+    for temporary, _ in files:
+        with guarded(temporary):
+            temporary.unlink()
+    return ours
+
+
+def _link(temporary: Path, final: Path) -> bool:
     with guarded(final):
         try:
-            os.link(temporary, final)
-            ours = True
+            try:
+                os.link(temporary, final)
+            except FileNotFoundError:
+                make_directory(final.parent)
+                os.link(temporary, final)
         except FileExistsError:
             # NFS repeats a request whose answer got lost: the name may be taken by our own first try
             mine, there = temporary.stat(), final.stat()
-            ours = mine.st_nlink > 1 and (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
-        fsync_directory(final.parent)
-        temporary.unlink()
-    return ours
+            return mine.st_nlink > 1 and (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+    return True
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory whose parent exists and wait until its name is on the volume."""
+    with guarded(path):
+        path.mkdir(exist_ok=True)
+    fsync_directory(path.parent)
 
 
 def create_once(final: Path, data: bytes, temporary: Path) -> bool:
@@ -86,10 +115,15 @@ def create_once(final: Path, data: bytes, temporary: Path) -> bool:
 
 
 def create_exclusive(path: Path, data: bytes) -> bool:
-    """Create a small file unless it exists; True for exactly one of any number of callers."""
+    """Create a small file unless it exists; True for exactly one of any number of callers. Its directory may be missing."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with guarded(path):
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                handle = os.open(path, flags, 0o666)
+            except FileNotFoundError:
+                path.parent.mkdir(exist_ok=True)
+                handle = os.open(path, flags, 0o666)
         except FileExistsError:
             return False
         try:
@@ -100,7 +134,11 @@ def create_exclusive(path: Path, data: bytes) -> bool:
 
 
 def replace(path: Path, data: bytes, temporary: Path) -> None:
-    """Replace a derived file in one step. Not fsynced: it can be made again."""
+    """Replace a derived file in one step. Not fsynced: it can be made again. Its directory may be missing."""
     with guarded(path):
         temporary.write_bytes(data)
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except FileNotFoundError:
+            path.parent.mkdir(exist_ok=True)
+            temporary.replace(path)

@@ -4,7 +4,7 @@ The ledger is the only truth about what is done. It needs no server and no locks
 exists is never taken back.
 """
 
-from xdit_runtime.ledger.lane import LaneLedger, open_lane
+from xdit_runtime.ledger.lane import Claim, LaneLedger, open_lane
 from xdit_runtime.volume import OutputVolumeError
 
-__all__ = ["LaneLedger", "OutputVolumeError", "open_lane"]
+__all__ = ["Claim", "LaneLedger", "OutputVolumeError", "open_lane"]

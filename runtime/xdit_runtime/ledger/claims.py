@@ -5,12 +5,23 @@ lanes that both find a claim stale cannot both win.
 """
 
 from xdit_runtime.ledger.owner import Owner
-from xdit_runtime.paths import Layout
-from xdit_runtime.volume import create_exclusive, guarded
+from xdit_runtime.paths import Layout, is_shard
+from xdit_runtime.volume import create_exclusive, guarded, listing
+
+
+def name_of(prompt_id: str, generation: int) -> str:
+    """A claim in one word, as lane and supervisor tell it each other."""
+    return f"{prompt_id}.{generation}"
+
+
+def parse(name: str) -> tuple[str, int] | None:
+    """Prompt id and generation of a claim's name; None for what is not one."""
+    prompt_id, _, generation = name.rpartition(".")
+    return (prompt_id, int(generation)) if prompt_id and generation.isdecimal() else None
 
 
 class Claims:
-    """The claims directory as one lane sees it."""
+    """The claims as one lane sees them."""
 
     def __init__(self, layout: Layout, me: Owner) -> None:
         self._layout = layout
@@ -19,11 +30,11 @@ class Claims:
     def listing(self) -> dict[str, int]:
         """Highest generation of every prompt that was ever claimed."""
         found: dict[str, int] = {}
-        with guarded(self._layout.claims):
-            for path in self._layout.claims.iterdir():
-                prompt_id, _, generation = path.name.removesuffix(".released").rpartition(".")
-                if generation.isdigit():  # NFS leaves .nfs… files behind, desktops theirs
-                    found[prompt_id] = max(found.get(prompt_id, 0), int(generation))
+        for folder in listing(self._layout.claims):
+            for name in listing(self._layout.claims / folder) if is_shard(folder) else ():
+                claim = parse(name)  # NFS leaves .nfs… files behind, desktops theirs
+                if claim is not None:
+                    found[claim[0]] = max(found.get(claim[0], 0), claim[1])
         return found
 
     def take(self, prompt_id: str, generation: int) -> bool:
@@ -42,10 +53,13 @@ class Claims:
         return known
 
     def owner(self, prompt_id: str, generation: int) -> str | None:
-        """Who holds that generation; None when it was given back. A name of its own when it died while claiming."""
+        """Who holds that generation; None when it was given back or its owner died drawing it.
+
+        A name of its own when it died while claiming.
+        """
         path = self._layout.claim(prompt_id, generation)
         with guarded(path):
-            if self._layout.released(prompt_id, generation).exists():
+            if self._layout.released(prompt_id, generation).exists() or self._layout.crashed(prompt_id, generation).exists():
                 return None
             name = path.read_bytes().decode(errors="replace")
         return name if Owner.parse(name) else f"{path.name}?"

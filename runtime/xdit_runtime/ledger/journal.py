@@ -2,11 +2,17 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from xdit_api.base import Json
 from xdit_runtime.volume import append_fsynced, fsync_directory, guarded
+
+
+def encode(record: Json) -> bytes:
+    """A line. A character that is not Unicode stays the escape that the user wrote."""
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 class Journal:
@@ -16,13 +22,13 @@ class Journal:
         self._path = path
         self._handle: int | None = None
 
-    def append(self, record: Json) -> None:
-        """Add a line and wait until it is on the volume. Raises OutputVolumeError."""
+    def append(self, records: Sequence[Json]) -> None:
+        """Add lines and wait until they are on the volume. Raises OutputVolumeError."""
         if self._handle is None:
             with guarded(self._path):
                 self._handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
             fsync_directory(self._path.parent)
-        append_fsynced(self._handle, self._path, json.dumps(record).encode() + b"\n")
+        append_fsynced(self._handle, self._path, b"".join(encode(record) for record in records))
 
     def close(self) -> None:
         """Close it. Raises OutputVolumeError: some systems report lost writes only here."""
@@ -30,6 +36,16 @@ class Journal:
             with guarded(self._path):
                 os.close(self._handle)
             self._handle = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a line of a journal is."""
+
+    journal: str
+    offset: int
+    length: int
+    """Bytes with the newline."""
 
 
 class JournalReader:
@@ -41,13 +57,36 @@ class JournalReader:
 
     def read(self) -> Iterator[Json]:
         """New whole lines. A line that a crash cut off is passed over for as long as it has no end."""
+        for _, line in self.places():
+            yield line
+
+    def places(self) -> Iterator[tuple[Place, Json]]:
+        """The same with the place of each. Raises OutputVolumeError."""
         with guarded(self._journals):
-            paths = sorted(self._journals.glob("*.jsonl"))
-        for path in paths:
-            with guarded(path), path.open("rb") as file:
-                file.seek(self._offsets.get(path.name, 0))
-                data = file.read()
-            whole = data[: data.rfind(b"\n") + 1]
-            self._offsets[path.name] = self._offsets.get(path.name, 0) + len(whole)
-            for line in whole.splitlines():
-                yield json.loads(line)
+            sizes = {path.name: path.stat().st_size for path in sorted(self._journals.glob("*.jsonl"))}
+        for name, size in sizes.items():
+            if size > self._offsets.get(name, 0):
+                yield from self._new(name)
+
+    def _new(self, name: str) -> Iterator[tuple[Place, Json]]:
+        path = self._journals / name
+        with guarded(path), path.open("rb") as file:
+            offset = file.seek(self._offsets.get(name, 0))
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                place = Place(name, offset, len(line))
+                offset += len(line)
+                self._offsets[name] = offset
+                record = _decode(line)
+                if record is not None:
+                    yield place, record
+
+
+def _decode(line: bytes) -> Json | None:
+    """None for what a volume made of a line that it lost: the image itself knows."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

@@ -3,30 +3,49 @@
 Any number of pods may do it at the same time; the first one decides, the others find what it decided.
 """
 
+import dataclasses
 import json
-import os
-import uuid
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from xdit_api.base import Json
 from xdit_api.job import Job
-from xdit_api.prompts import Prompt, image_names
 from xdit_api.report import Counts
 from xdit_runtime.imagefile import read_record
 from xdit_runtime.ledger import done, identity
+from xdit_runtime.ledger.crashes import Failed
 from xdit_runtime.ledger.journal import JournalReader
+from xdit_runtime.ledger.temporary import scratch
 from xdit_runtime.paths import Layout
-from xdit_runtime.prompts import FrozenPrompts, frozen, read_source
+from xdit_runtime.prompts import FrozenPrompts
+from xdit_runtime.prompts.freeze import freeze
+from xdit_runtime.prompts.frozen import read_table
 from xdit_runtime.record import difference, record_of
 from xdit_runtime.volume import create_once, guarded, publish
 
+SHARD_ABOVE = 10_000
+"""Images of the first resource of a directory above which its images are in 256 directories."""
 
-def scratch(layout: Layout) -> Path:
-    """A name in the scratch directory that nobody else has."""
-    return layout.scratch / f"open-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+def settled(layout: Layout) -> Layout:
+    """The layout with what was decided for its directory; call it when the prompts are frozen. Raises OutputVolumeError."""
+    with guarded(layout.decision):
+        try:
+            decision = json.loads(layout.decision.read_bytes())
+        except FileNotFoundError:
+            return layout
+    return dataclasses.replace(layout, sharded=bool(decision["sharded"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The whole job at one moment."""
+
+    counts: Counts
+    complete: bool
+    """Every image exists or its prompt failed."""
 
 
 def open_prompts(job: Job, layout: Layout) -> FrozenPrompts:
@@ -38,13 +57,7 @@ def open_prompts(job: Job, layout: Layout) -> FrozenPrompts:
         exists = layout.prompts.exists()
     if not exists:
         _freeze(job, layout)
-    with guarded(layout.prompt_index):
-        indexed = layout.prompt_index.exists()
-    if not indexed:
-        create_once(layout.prompt_index, frozen.table_of(layout.prompts).tobytes(), scratch(layout))
-    with guarded(layout.prompt_index):
-        table = np.fromfile(layout.prompt_index, dtype=frozen.ROW)
-    return FrozenPrompts(layout.prompts, table)
+    return FrozenPrompts(layout.prompts, read_table(layout.prompt_index, layout.prompts))
 
 
 def skipped(layout: Layout) -> int:
@@ -53,64 +66,88 @@ def skipped(layout: Layout) -> int:
         return int(json.loads(layout.start.read_bytes())["skipped"])
 
 
-def survey(layout: Layout, prompts: FrozenPrompts) -> Counts:
-    """The whole job's counts, by one listing. Raises OutputVolumeError."""
-    completed = done.count(done.finished(layout, prompts))
-    return Counts(total=prompts.total, completed=completed, skipped=skipped(layout))
+def survey(layout: Layout, prompts: FrozenPrompts) -> Survey:
+    """The whole job, by one listing. Raises OutputVolumeError."""
+    bits = done.finished(layout, prompts)
+    failed = failed_mask(prompts, Failed(layout).look())
+    counts = Counts(total=prompts.total, completed=done.count(bits), failed=int(failed.sum()), skipped=skipped(layout))
+    return Survey(counts, complete(prompts, bits, failed))
+
+
+def failed_mask(prompts: FrozenPrompts, failed: Iterable[str]) -> npt.NDArray[np.bool_]:
+    """True at the position of each prompt that failed."""
+    mask = np.zeros(len(prompts), dtype=np.bool_)
+    positions = prompts.find(failed)
+    mask[positions[positions >= 0]] = True
+    return mask
+
+
+def complete(prompts: FrozenPrompts, bits: done.Bits, failed: npt.NDArray[np.bool_]) -> bool:
+    """Whether every image is there or its prompt failed."""
+    return bool(((bits == done.wanted(prompts)) | failed).all())
 
 
 def _freeze(job: Job, layout: Layout) -> None:
-    there = set(done.finished_names(layout))
-    temporary = scratch(layout)
-    with guarded(temporary):
+    lines, rows = scratch(layout), scratch(layout)
+    try:
+        freeze(job, lines, rows)
+        prompts = FrozenPrompts(lines, read_table(rows, lines))
         try:
-            with temporary.open("wb") as out:
-                existing = _copy(read_source(job), out.write, there)
-                out.flush()
-                os.fsync(out.fileno())
-            _check_made(job, layout, existing)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    # before the prompts: nobody makes an image before they exist
-    count = sum(len([name for name in image_names(p) if name in there]) for p in existing)
-    create_once(layout.start, json.dumps({"skipped": count}).encode(), scratch(layout))
-    publish(temporary, layout.prompts)
+            _decide_layout(layout, prompts.total)
+            there = _check_made(job, settled(layout), prompts)
+        finally:
+            prompts.close()
+        # before the prompts: nobody makes an image before they exist
+        create_once(layout.start, json.dumps({"skipped": there}).encode(), scratch(layout))
+        if publish(lines, layout.prompts):
+            publish(rows, layout.prompt_index)
+    finally:
+        for path in (lines, rows):
+            with guarded(path):
+                path.unlink(missing_ok=True)
 
 
-def _copy(source: Iterable[Prompt], write: Callable[[bytes], int], there: set[str]) -> list[Prompt]:
-    existing = []
-    for prompt in source:
-        write(frozen.encode(prompt))
-        if there and any(name in there for name in image_names(prompt)):
-            existing.append(prompt)
-    return existing
+def _decide_layout(layout: Layout, images: int) -> None:
+    with guarded(layout.decision):
+        if layout.decision.exists():
+            return
+    create_once(layout.decision, json.dumps({"sharded": images > SHARD_ABOVE}).encode() + b"\n", scratch(layout))
 
 
-def _check_made(job: Job, layout: Layout, prompts: list[Prompt]) -> None:
-    """Compare the images that exist with what this job would make. Raises identity.IdentityMismatchError."""
-    wanted = {
-        record["image"]: record
-        for prompt in prompts
-        for record in (record_of(job, prompt, k) for k in range(prompt.images))
-        if layout.image(record["image"]).exists()
-    }
+def _check_made(job: Job, layout: Layout, prompts: FrozenPrompts) -> int:
+    """Compare the images that exist with what this job would make; how many there are.
+
+    Raises identity.IdentityMismatchError.
+    """
+    wanted: dict[str, str] = {}
+    at: dict[str, tuple[int, int]] = {}
+    for name, position, k in done.places(prompts, done.finished_names(layout)):
+        if position < 0:
+            continue
+        here = record_of(job, prompts[position], k)
+        if here["image"] != name:
+            raise identity.IdentityMismatchError(
+                f"{layout.image(name)} exists: ids must differ by more than case, and this job has '{here['id']}'. "
+                "Give the prompt another id, or use another output path."
+            )
+        wanted[name], at[name] = here["key"], (position, k)
     if not wanted:
-        return
-    made: dict[str, list[Json]] = {}
+        return 0
+    made: dict[str, set[str]] = {}
     for line in JournalReader(layout.journals).read():
         if line["image"] in wanted:
-            made.setdefault(line["image"], []).append(line)
-    for name, here in wanted.items():
-        found = made.get(name, [])
-        if found and all(line["key"] == here["key"] for line in found):
+            made.setdefault(line["image"], set()).add(line["key"])
+    for name, key in wanted.items():
+        if made.get(name) == {key}:
             continue
         # no line, or lines of several lives of that name: the image itself knows
         there = read_record(layout.image(name))
         if there is None:
             raise identity.IdentityMismatchError(f"{layout.image(name)} exists but was not made by xdit-worker: move it away")
-        if there["key"] != here["key"]:
+        if there["key"] != key:
+            position, k = at[name]
             raise identity.IdentityMismatchError(
-                f"{layout.image(name)} was made from other inputs: {difference(there, here)}. "
+                f"{layout.image(name)} was made from other inputs: {difference(there, record_of(job, prompts[position], k))}. "
                 "Give the prompt another id, or use another output path."
             )
+    return len(wanted)

@@ -9,11 +9,11 @@ import pytest
 from tests.unit.runtime.jobs import UID, make_job, picture, safetensors
 from xdit_api.job import Job
 from xdit_api.report import Counts
-from xdit_runtime.ledger import LaneLedger, identity, open_lane
-from xdit_runtime.ledger.lane import first_position
-from xdit_runtime.ledger.opening import scratch
+from xdit_runtime.ledger import Claim, LaneLedger, identity, open_lane
+from xdit_runtime.ledger.order import first_position
+from xdit_runtime.ledger.temporary import scratch
 from xdit_runtime.paths import Layout
-from xdit_runtime.sink import Sink
+from xdit_runtime.sink import Made, Sink
 
 
 class Time:
@@ -37,14 +37,26 @@ def lane(job: Job, time: Time, replica: int = 0, lane: int = 0, lanes: int = 1, 
 
 def make(job: Job, ledger: LaneLedger, limit: int = 10**6) -> list[str]:
     """Work until nothing is left or `limit` prompts are done."""
-    sink = Sink(ledger, job)
+    sink = Sink(ledger, job, lambda _line: None)
     made: list[str] = []
-    while len(made) < limit and (prompt := ledger.claim()) is not None:
-        for k in range(prompt.images):
-            sink.put(prompt, k, picture(job, prompt, k), 0.1)
-        made.append(prompt.id)
+    while len(made) < limit and (claims := ledger.claim()):
+        for claim in claims:
+            sink.put([Made(claim.prompt, k, picture(job, claim.prompt, k), 0.1) for k in claim.missing])
+            made.append(claim.prompt.id)
     sink.close()
     return made
+
+
+def take(ledger: LaneLedger) -> Claim:
+    """One prompt; it must be there."""
+    (claim,) = ledger.claim()
+    return claim
+
+
+def finish(job: Job, ledger: LaneLedger, claim: Claim) -> None:
+    sink = Sink(ledger, job, lambda _line: None)
+    sink.put([Made(claim.prompt, k, picture(job, claim.prompt, k), 0.1) for k in claim.missing])
+    sink.close()
 
 
 def images(job: Job) -> list[str]:
@@ -66,25 +78,23 @@ def test_lanes_start_far_apart_and_never_share_a_prompt(tmp_path: Path) -> None:
     job = make_job(tmp_path, 16)
     time = Time()
     four = [lane(job, time, replica, index, 2, f"pod{replica}") for replica in (0, 1) for index in (0, 1)]
-    got = [[ledger.claim() for ledger in four] for _ in range(4)]
-    assert [p.index for p in got[0] if p] == [0, 8, 4, 12]
-    assert sorted(p.index for row in got for p in row if p) == list(range(16))
+    got = [[take(ledger).prompt.index for ledger in four] for _ in range(4)]
+    assert got[0] == [0, 8, 4, 12]
+    assert sorted(index for row in got for index in row) == list(range(16))
 
 
 def test_first_positions_stay_inside() -> None:
     for lanes in range(1, 65):
-        assert all(0 <= first_position(lane, 0, 1, 7) < 7 for lane in range(lanes))
+        assert all(0 <= first_position(lane, 7) < 7 for lane in range(lanes))
 
 
 def test_a_released_prompt_is_taken_by_the_next_lane_at_once(tmp_path: Path) -> None:
     job = make_job(tmp_path, 1)
     time = Time()
     first, second = lane(job, time), lane(job, time, replica=1)
-    assert first.claim() is not None
+    take(first)
     first.release("p0000")
-    got = second.claim()
-    assert got is not None
-    assert got.id == "p0000"
+    assert take(second).name == "p0000.2"
     assert time.now == 1000.0
 
 
@@ -92,7 +102,7 @@ def test_the_same_lane_in_a_new_pod_takes_over_at_once(tmp_path: Path) -> None:
     job = make_job(tmp_path, 3)
     time = Time()
     dead = lane(job, time, pod="aaaaaaaa")
-    assert dead.claim() is not None
+    take(dead)
     torn = Layout.of(job).scratch / f"{dead.owner}.p0000"
     torn.write_bytes(b"half")
     assert make(job, lane(job, time, pod="bbbbbbbb")) == ["p0000", "p0001", "p0002"]
@@ -103,16 +113,16 @@ def test_the_same_lane_in_a_new_pod_takes_over_at_once(tmp_path: Path) -> None:
 def test_another_resource_with_the_same_directory_is_not_a_predecessor(tmp_path: Path) -> None:
     time = Time()
     alive = lane(make_job(tmp_path, 1), time)
-    assert alive.claim() is not None
+    take(alive)
     other = lane(make_job(tmp_path, 1, uid="f" * 8), time)
     time.during = lambda: alive.beat()
-    assert other.claim() is None
+    assert other.claim() == []
 
 
 def test_a_dead_lanes_claim_is_taken_after_the_lease_by_the_observers_clock(tmp_path: Path) -> None:
     job = make_job(tmp_path, 1)
     time = Time()
-    assert lane(job, time).claim() is not None
+    take(lane(job, time))
     thief = lane(job, time, replica=1)
     assert make(job, thief) == ["p0000"]
     assert 1000 + job.lease_seconds <= time.now <= 1002 + job.lease_seconds
@@ -122,7 +132,7 @@ def test_a_live_lanes_claim_is_left_alone_without_waiting_for_it(tmp_path: Path)
     job = make_job(tmp_path, 2)
     time = Time()
     alive, other = lane(job, time), lane(job, time, replica=1)
-    assert alive.claim() is not None
+    take(alive)
     time.during = lambda: alive.beat()
     assert make(job, other) == ["p0001"]
     assert time.now < 1010
@@ -133,7 +143,7 @@ def test_a_lane_that_was_seen_alive_and_then_dies_loses_its_claim(tmp_path: Path
     job = make_job(tmp_path, 3)
     time = Time()
     dying, other = lane(job, time), lane(job, time, replica=1)
-    assert dying.claim() is not None
+    take(dying)
     for _ in range(10):
         time.now += 10
         dying.beat()
@@ -148,7 +158,9 @@ def test_a_claim_without_an_owner_is_taken_after_the_lease(tmp_path: Path) -> No
     job = make_job(tmp_path, 1)
     time = Time()
     thief = lane(job, time)
-    Layout.of(job).claim("p0000", 1).touch()
+    claim = Layout.of(job).claim("p0000", 1)
+    claim.parent.mkdir()
+    claim.touch()
     assert make(job, thief) == ["p0000"]
     assert time.now >= 1000 + job.lease_seconds
 
@@ -156,11 +168,11 @@ def test_a_claim_without_an_owner_is_taken_after_the_lease(tmp_path: Path) -> No
 def test_a_wait_for_a_dead_lane_ends_when_asked_to_stop(tmp_path: Path) -> None:
     job = make_job(tmp_path, 1)
     time = Time()
-    assert lane(job, time).claim() is not None
+    take(lane(job, time))
     other = open_lane(
         job, replica=1, lane=0, lanes=1, pod_uid="b", clock=time.clock, sleep=time.sleep, stop=lambda: time.now > 1005
     )
-    assert other.claim() is None
+    assert other.claim() == []
     assert time.now < 1010
 
 
@@ -168,14 +180,11 @@ def test_a_stolen_prompt_that_was_finished_meanwhile_is_not_made_again(tmp_path:
     job = make_job(tmp_path, 1)
     time = Time()
     slow = lane(job, time)
-    prompt = slow.claim()
-    assert prompt is not None
+    claim = take(slow)
     thief = lane(job, time, replica=1)
     assert make(job, thief) == ["p0000"]
     before = Layout.of(job).image("p0000").stat()
-    sink = Sink(slow, job)
-    sink.put(prompt, 0, picture(job, prompt, 0), 0.1)
-    sink.close()
+    finish(job, slow, claim)
     assert Layout.of(job).image("p0000").stat().st_ino == before.st_ino
     assert list(Layout.of(job).scratch.iterdir()) == []
     assert slow.complete()
@@ -184,12 +193,9 @@ def test_a_stolen_prompt_that_was_finished_meanwhile_is_not_made_again(tmp_path:
 def test_what_an_earlier_life_still_finished_is_not_made_again(tmp_path: Path) -> None:
     job = make_job(tmp_path, 2)
     old = lane(job, Time(), pod="a")
-    prompt = old.claim()
-    assert prompt is not None
+    claim = take(old)
     new = lane(job, Time(), pod="b")
-    sink = Sink(old, job)
-    sink.put(prompt, 0, picture(job, prompt, 0), 0.1)
-    sink.close()
+    finish(job, old, claim)
     assert make(job, new) == ["p0001"]
 
 
@@ -278,7 +284,9 @@ def test_junk_in_the_directories_is_passed_over(tmp_path: Path) -> None:
     job = make_job(tmp_path, 2)
     layout = Layout.of(job)
     layout.make()
-    for path in (layout.claims / ".nfs000000001", layout.claims / "p0000.x", layout.images / "p0000.txt", layout.images / ".p0000.png",
+    folder = layout.claim("p0000", 1).parent
+    folder.mkdir()
+    for path in (layout.claims / ".nfs000000001", layout.claims / "junk", folder / ".nfs000000001", folder / "p0000.x", layout.images / "p0000.txt", layout.images / ".p0000.png",
                  layout.images / "p0000.5.png", layout.lanes / "junk"):  # fmt: skip
         path.write_text("junk")
     assert len(make(job, lane(job, Time()))) == 2

@@ -3,13 +3,17 @@
 import hashlib
 import json
 import multiprocessing
+import os
 import random
+import signal
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -17,12 +21,19 @@ from PIL import Image
 
 from tests.unit.runtime.jobs import make_job, picture
 from xdit_api.job import Job
-from xdit_api.prompts import Prompt
-from xdit_runtime.ledger import LaneLedger, open_lane
+from xdit_runtime.ledger import Claim, LaneLedger, open_lane
+from xdit_runtime.ledger.opening import open_prompts
 from xdit_runtime.paths import Layout
-from xdit_runtime.sink import Sink
+from xdit_runtime.publish import Publisher
+from xdit_runtime.sink import Made, Sink
 
 PROMPTS = 5
+
+
+def write(job: Job, ledger: LaneLedger, claim: Claim) -> None:
+    sink = Sink(ledger, job, lambda _line: None)
+    sink.put([Made(claim.prompt, k, picture(job, claim.prompt, k), 0.0) for k in claim.missing])
+    sink.close()
 
 
 class Lanes(RuleBasedStateMachine):
@@ -33,7 +44,7 @@ class Lanes(RuleBasedStateMachine):
         self.directory = tempfile.TemporaryDirectory()
         self.now = 0.0
         self.live: list[LaneLedger] = []
-        self.held: dict[str, list[tuple[LaneLedger, Prompt]]] = {}
+        self.held: dict[str, list[tuple[LaneLedger, Claim]]] = {}
         self.made: list[str] = []
         self.pods = 0
 
@@ -73,32 +84,30 @@ class Lanes(RuleBasedStateMachine):
     def claim(self, data: Any) -> None:
         ledger = data.draw(st.sampled_from(self.live))
         began = self.now
-        prompt = ledger.claim()
+        claims = ledger.claim(lambda _prompt: data.draw(st.integers(1, 3)))
         assert self.now - began <= self.job.lease_seconds + 2
-        if prompt is not None:
-            assert prompt.id not in self.made
-            self.held.setdefault(prompt.id, []).append((ledger, prompt))
+        for claim in claims:
+            assert claim.prompt.id not in self.made
+            self.held.setdefault(claim.prompt.id, []).append((ledger, claim))
 
-    def some(self, data: Any) -> tuple[LaneLedger, Prompt] | None:
+    def some(self, data: Any) -> tuple[LaneLedger, Claim] | None:
         holders = [h for hs in self.held.values() for h in hs]
         return data.draw(st.sampled_from(holders)) if holders else None
 
     @rule(data=st.data())
     def finish(self, data: Any) -> None:
         if (chosen := self.some(data)) is not None:
-            ledger, prompt = chosen
-            sink = Sink(ledger, self.job)
-            sink.put(prompt, 0, picture(self.job, prompt, 0), 0.0)
-            sink.close()
-            self.made.append(prompt.id)
-            del self.held[prompt.id]
+            ledger, claim = chosen
+            write(self.job, ledger, claim)
+            self.made.append(claim.prompt.id)
+            del self.held[claim.prompt.id]
 
     @rule(data=st.data())
     def release(self, data: Any) -> None:
         if (chosen := self.some(data)) is not None:
-            ledger, prompt = chosen
-            ledger.release(prompt.id)
-            del self.held[prompt.id]
+            ledger, claim = chosen
+            ledger.release(claim.prompt.id)
+            del self.held[claim.prompt.id]
 
     @rule(data=st.data())
     @precondition(lambda self: self.live)
@@ -116,11 +125,10 @@ class Lanes(RuleBasedStateMachine):
             self.drop(ledger)
         self.start(9)
         last = self.live[0]
-        sink = Sink(last, self.job)
-        while (prompt := last.claim()) is not None:
-            assert prompt.id not in self.made
-            sink.put(prompt, 0, picture(self.job, prompt, 0), 0.0)
-        sink.close()
+        while claims := last.claim():
+            for claim in claims:
+                assert claim.prompt.id not in self.made
+                write(self.job, last, claim)
         assert last.complete()
         self.drop(last)
         self.directory.cleanup()
@@ -132,22 +140,33 @@ Lanes.TestCase.settings = settings(
 TestLanes = Lanes.TestCase
 
 
+@pytest.fixture
+def volume(tmp_path: Path) -> Iterator[Path]:
+    """Where the output directory is: XDIT_TEST_VOLUME names a directory on another kind of file system (docs/ledger.md)."""
+    elsewhere = os.environ.get("XDIT_TEST_VOLUME")
+    if elsewhere is None:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=elsewhere, prefix="ledger-") as directory:
+        yield Path(directory)
+
+
 def work(job: Job, replica: int, incarnation: int) -> None:
     """A lane in a process of its own."""
     ledger = open_lane(job, replica=replica, lane=0, lanes=1, pod_uid=f"{replica}x{incarnation}")
-    sink = Sink(ledger, job)
-    while (prompt := ledger.claim()) is not None:
-        for k in range(prompt.images):
-            sink.put(prompt, k, picture(job, prompt, k), 0.0)
+    sink = Sink(ledger, job, lambda _line: None)
+    random_ = random.Random(incarnation)
+    while claims := ledger.claim(lambda _prompt: random_.randint(1, 12)):
+        sink.put([Made(c.prompt, k, picture(job, c.prompt, k), 0.0) for c in claims for k in c.missing])
         ledger.beat()
     sink.close()
     ledger.close()
 
 
-def test_processes_that_are_killed_lose_repeat_and_tear_nothing(tmp_path: Path) -> None:
+def test_processes_that_are_killed_and_stopped_lose_repeat_and_tear_nothing(tmp_path: Path, volume: Path) -> None:
     """The lease is shorter than a beat, so that lanes also steal from each other all the time."""
-    records = [{"id": f"p{i}", "prompt": f"{i}", "images": 1 + i % 3} for i in range(150)]
-    job = make_job(tmp_path, records, leaseSeconds=1)
+    records = [{"id": f"p{i}", "prompt": f"{i}", "images": 1 + i % 3, "steps": 1 + i % 2} for i in range(1000)]
+    job = make_job(tmp_path, records, leaseSeconds=1, output={"path": str(volume / "out")})
     total = sum(r["images"] for r in records)  # type: ignore[misc]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -155,7 +174,9 @@ def test_processes_that_are_killed_lose_repeat_and_tear_nothing(tmp_path: Path) 
     lanes: list[Any] = []
     layout = Layout.of(job)
     kills = started = 0
-    deadline = time.monotonic() + 60
+    stopped: tuple[int, float] | None = None
+    stops = 0
+    deadline = time.monotonic() + 200
     while not (layout.images.exists() and len(list(layout.images.iterdir())) == total and not any(p.is_alive() for p in lanes)):
         assert time.monotonic() < deadline
         lanes = [p for p in lanes if p.is_alive()]
@@ -165,21 +186,31 @@ def test_processes_that_are_killed_lose_repeat_and_tear_nothing(tmp_path: Path) 
             lanes.append(process)
             started += 1
         time.sleep(random_.uniform(0.02, 0.3))
-        if kills < 12:
-            random_.choice(lanes).kill()
+        if stopped is not None and time.monotonic() > stopped[1]:
+            os.kill(stopped[0], signal.SIGCONT)
+            stopped = None
+        victim = random_.choice(lanes)
+        if stopped is None and stops < 3 and victim.is_alive():
+            stops += 1
+            os.kill(victim.pid, signal.SIGSTOP)
+            stopped = (victim.pid, time.monotonic() + 2 * job.lease_seconds)
+        elif kills < 12 and (stopped is None or victim.pid != stopped[0]):
+            victim.kill()
             kills += 1
-    assert kills == 12
+    assert (kills, stops) == (12, 3)
 
     ledger = open_lane(job, replica=0, lane=0, lanes=1, pod_uid="last")
     assert ledger.complete()
-    lines = [json.loads(line) for journal in layout.journals.glob("*.jsonl") for line in journal.read_text().splitlines()]
-    by_image: dict[str, set[str]] = {}
-    for line in lines:
-        by_image.setdefault(line["file"], set()).add(line["sha256"])
-    assert len(list(layout.images.iterdir())) == len(by_image) == total
+    assert ledger.counts().completed == total
+    publisher = Publisher(job, layout, open_prompts(job, layout), 0, "test")
+    publisher.publish()
+    lines = {line["file"]: line for line in map(json.loads, layout.manifest.read_text().splitlines())}
+    assert len(layout.manifest.read_text().splitlines()) == len(lines) == len(list(layout.images.iterdir())) == total
+    prompts = open_prompts(job, layout)
     for path in layout.images.iterdir():
-        assert hashlib.sha256(path.read_bytes()).hexdigest() in by_image[path.name]
-    prompt = ledger._prompts[4]
-    with Image.open(layout.image("p4.1")) as image:
-        assert np.array_equal(np.asarray(image), picture(job, prompt, 1))
-        assert image.info["seed"] == str(next(line["seed"] for line in lines if line["image"] == "p4.1"))
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == lines[path.name]["sha256"]
+        with Image.open(path) as image:
+            line = lines[path.name]
+            position = int(prompts.find([line["id"]])[0])
+            assert np.array_equal(np.asarray(image), picture(job, prompts[position], line["k"]))
+            assert image.info["seed"] == str(line["seed"])

@@ -15,16 +15,15 @@ from xdit_runtime.ledger import open_lane
 from xdit_runtime.ledger.opening import open_prompts
 from xdit_runtime.paths import Layout
 from xdit_runtime.publish import Publisher
-from xdit_runtime.sink import Sink
+from xdit_runtime.sink import Made, Sink
 
 
 def work(job: Job, replica: int = 0, limit: int = 1000) -> None:
     ledger = open_lane(job, replica=replica, lane=0, lanes=1, pod_uid=f"pod{replica}")
-    sink = Sink(ledger, job)
-    while limit and (prompt := ledger.claim()) is not None:
+    sink = Sink(ledger, job, lambda _line: None)
+    while limit and (claims := ledger.claim()):
         limit -= 1
-        for k in range(prompt.images):
-            sink.put(prompt, k, picture(job, prompt, k), 0.5)
+        sink.put([Made(c.prompt, k, picture(job, c.prompt, k), 0.5) for c in claims for k in c.missing])
     sink.close()
 
 

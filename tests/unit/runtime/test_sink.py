@@ -18,20 +18,19 @@ from xdit_runtime import volume
 from xdit_runtime.imagefile import read_record
 from xdit_runtime.ledger import LaneLedger, open_lane
 from xdit_runtime.paths import Layout
-from xdit_runtime.sink import OutputVolumeError, Sink
+from xdit_runtime.sink import Made, OutputVolumeError, Sink
 
 
 def begin(tmp_path: Path, prompts: Any = 3, **changes: Any) -> tuple[Job, LaneLedger, Sink]:
     job = make_job(tmp_path, prompts, **changes)
     ledger = open_lane(job, replica=0, lane=0, lanes=1, pod_uid="a")
-    return job, ledger, Sink(ledger, job)
+    return job, ledger, Sink(ledger, job, lambda _line: None)
 
 
 def test_an_image_tells_how_it_was_made(tmp_path: Path) -> None:
     job, ledger, sink = begin(tmp_path, [{"id": "x", "prompt": "ein Löwe \U0001f981", "seed": 5, "style": "ink"}])
-    prompt = ledger.claim()
-    assert prompt is not None
-    sink.put(prompt, 0, picture(job, prompt, 0), 1.25)
+    prompt = ledger.claim()[0].prompt
+    sink.put([Made(prompt, 0, picture(job, prompt, 0), 1.25)])
     sink.close()
     path = ledger.layout.image("x")
     record = read_record(path)
@@ -48,13 +47,12 @@ def test_an_image_tells_how_it_was_made(tmp_path: Path) -> None:
 def test_a_write_that_fails_half_way_leaves_no_image_and_gives_the_claim_back(tmp_path: Path) -> None:
     """A real short write: the process may not write files beyond 4 KiB."""
     job, ledger, sink = begin(tmp_path, [{"id": "a", "prompt": "x", "width": 256, "height": 256}])
-    prompt = ledger.claim()
-    assert prompt is not None
+    prompt = ledger.claim()[0].prompt
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-        sink.put(prompt, 0, picture(job, prompt, 0), 0.1)
+        sink.put([Made(prompt, 0, picture(job, prompt, 0), 0.1)])
         with pytest.raises(OutputVolumeError, match=os.strerror(errno.EFBIG)):
             sink.drain()
     finally:
@@ -65,14 +63,14 @@ def test_a_write_that_fails_half_way_leaves_no_image_and_gives_the_claim_back(tm
     assert list(layout.scratch.iterdir()) == []
     assert layout.released("a", 1).exists()
     other = open_lane(job, replica=1, lane=0, lanes=1, pod_uid="b")
-    assert other.claim() == prompt
+    assert [claim.prompt for claim in other.claim()] == [prompt]
     with pytest.raises(OutputVolumeError):
-        sink.put(prompt, 0, picture(job, prompt, 0), 0.1)
+        sink.put([Made(prompt, 0, picture(job, prompt, 0), 0.1)])
 
 
 def test_after_an_error_everything_queued_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, ledger, sink = begin(tmp_path)
-    prompts = [p for p in (ledger.claim() for _ in range(3)) if p is not None]
+    prompts = [ledger.claim()[0].prompt for _ in range(3)]
     reached, go = threading.Event(), threading.Event()
 
     def no_space(fd: int, data: Any) -> int:
@@ -83,7 +81,7 @@ def test_after_an_error_everything_queued_is_given_back(tmp_path: Path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", no_space)
         for prompt in prompts:
-            sink.put(prompt, 0, picture(job, prompt, 0), 0.1)
+            sink.put([Made(prompt, 0, picture(job, prompt, 0), 0.1)])
         assert reached.wait(10)
         go.set()
         with pytest.raises(OutputVolumeError, match="No space left"):
@@ -94,7 +92,7 @@ def test_after_an_error_everything_queued_is_given_back(tmp_path: Path, monkeypa
 
 def test_the_queue_holds_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, ledger, sink = begin(tmp_path, 4)
-    prompts = [p for p in (ledger.claim() for _ in range(4)) if p is not None]
+    prompts = [ledger.claim()[0].prompt for _ in range(4)]
     go = threading.Event()
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data) if go.wait(10) else 0)
@@ -102,7 +100,7 @@ def test_the_queue_holds_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     def produce() -> None:
         for prompt in prompts:
-            sink.put(prompt, 0, picture(job, prompt, 0), 0.1)
+            sink.put([Made(prompt, 0, picture(job, prompt, 0), 0.1)])
         done.set()
 
     threading.Thread(target=produce, daemon=True).start()
