@@ -46,19 +46,12 @@ Int32 = Annotated[int, Field(json_schema_extra={"format": "int32"})]
 Int64 = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 Name = Annotated[str, Field(min_length=1, max_length=253)]
 """A Kubernetes object name in the same namespace."""
-RelativePath = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=512,
-        json_schema_extra=rules(
-            cel(
-                "!self.startsWith('/') && self.split('/').all(part, part != '' && part != '.' && part != '..')",
-                "must be a relative path without empty, '.' or '..' parts, for example 'models/flux-dev'",
-            )
-        ),
-    ),
-]
+RELATIVE = cel(
+    "!self.startsWith('/') && self.split('/').all(part, part != '' && part != '.' && part != '..')",
+    "must be a relative path without empty, '.' or '..' parts, for example 'models/flux-dev'",
+)
+"""The rule of RelativePath, for paths that have more rules."""
+RelativePath = Annotated[str, Field(min_length=1, max_length=512, json_schema_extra=rules(RELATIVE))]
 Quantity = Annotated[
     int | str,
     WithJsonSchema(

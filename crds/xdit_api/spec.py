@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from xdit_api.base import FreeForm, Int64, Json, Model, Name, Quantity, RelativePath, cel, rules
+from xdit_api.base import RELATIVE, FreeForm, Int64, Json, Model, Name, Quantity, RelativePath, cel, rules
 
 Size = Annotated[int, Field(ge=64, le=4096, multiple_of=16, json_schema_extra={"format": "int32"})]
 Steps = Annotated[int, Field(ge=1, le=500, json_schema_extra={"format": "int32"})]
@@ -16,6 +16,9 @@ Guidance = Annotated[float, Field(ge=0, le=100, json_schema_extra={"format": "do
 ImageCount = Annotated[int, Field(ge=1, le=64, json_schema_extra={"format": "int32"})]
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1, json_schema_extra={"format": "int64"})]
 PromptText = Annotated[str, Field(min_length=1, max_length=2000)]
+MAX_SCALE = 10
+LoraName = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")]
+LoraScale = Annotated[float, Field(ge=-MAX_SCALE, le=MAX_SCALE, json_schema_extra={"format": "double"})]
 Degree = Annotated[int, Field(ge=1, le=64, json_schema_extra={"format": "int32"})]
 
 
@@ -89,11 +92,11 @@ class ModelSource(Model):
 class Lora(Model):
     """A LoRA adapter that is loaded before the model is parallelised."""
 
-    name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")]
+    name: LoraName
     """Name by which prompts choose it."""
     path: RelativePath
     """A .safetensors file, relative to the model source."""
-    scale: Annotated[float, Field(ge=-10, le=10, json_schema_extra={"format": "double"})] = 1.0
+    scale: LoraScale = 1.0
     """Weight of the adapter."""
 
 
@@ -138,13 +141,24 @@ class Parallelism(Model):
 # --- prompts ---------------------------------------------------------------------------------------------------------
 
 
+PromptPath = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=512,
+        pattern=r"\.(jsonl|json|txt|csv)$",
+        json_schema_extra=rules(RELATIVE),
+    ),
+]
+
+
 class ConfigMapPrompts(Model):
     """A prompt file in a ConfigMap of this namespace."""
 
     name: Name
     """Name of the ConfigMap."""
-    key: Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9._-]+\.(jsonl|txt)$")]
-    """Key of the file; its ending says the format: .jsonl (one JSON object a line) or .txt (one prompt a line)."""
+    key: Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9._-]+\.(jsonl|json|txt|csv)$")]
+    """Key of the file; its ending says the format: .jsonl (one JSON object a line), .json (a list of objects), .txt (one prompt a line) or .csv (a header row, then one prompt a row)."""
 
 
 class VolumePrompts(Model):
@@ -152,8 +166,17 @@ class VolumePrompts(Model):
 
     claim_name: Name
     """Name of the PersistentVolumeClaim in this namespace."""
-    path: RelativePath
-    """The file inside the claim; its ending says the format: .jsonl or .txt."""
+    path: PromptPath
+    """The file inside the claim; its ending says the format: .jsonl, .json, .txt or .csv. Paths of input images are relative to its directory."""
+
+
+class LoraChoice(Model):
+    """A LoRA of spec.model.loras for one prompt."""
+
+    name: LoraName
+    """Its name."""
+    scale: LoraScale | None = None
+    """Weight of the adapter. Default: the scale in spec.model.loras."""
 
 
 class InlinePrompt(Model):
@@ -177,6 +200,14 @@ class InlinePrompt(Model):
     """Guidance scale."""
     images: ImageCount | None = None
     """Images for this prompt."""
+    loras: (
+        Annotated[
+            list[LoraChoice],
+            Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        ]
+        | None
+    ) = None
+    """LoRAs of this prompt. Default: all of spec.model.loras; an empty list: none."""
 
 
 class Prompts(Model):
@@ -199,6 +230,8 @@ class Prompts(Model):
         | None
     ) = None
     """A few prompts in the resource itself."""
+    policy: Literal["Fail", "Skip"] = "Fail"
+    """What a bad line of a prompt file does. Fail: the job does not start, and every bad line is named. Skip: the line is left out and counted."""
 
 
 class Defaults(Model):

@@ -8,6 +8,7 @@ from xdit_api.job import PromptFormat
 from xdit_api.prompts import Prompt
 from xdit_api.spec import Spec
 from xdit_operator.kube import CLAIM, CONFIG_MAP, Kube
+from xdit_operator.plan import paths
 from xdit_operator.problem import Problem
 
 AGAIN = 15.0
@@ -32,7 +33,7 @@ async def look(kube: Kube, namespace: str, spec: Spec) -> Inputs:
         return Inputs(problem)
     if spec.prompts.inline is not None:
         text = prompts.inline_jsonl(spec.prompts.inline)
-        return check("spec.prompts.inline", "jsonl", text, spec)
+        return check("spec.prompts.inline", "jsonl", text, spec, "the resource")
     if spec.prompts.config_map is None:
         return Inputs(sizes=frozenset([(spec.defaults.width, spec.defaults.height)]))
     name, key = spec.prompts.config_map.name, spec.prompts.config_map.key
@@ -42,14 +43,18 @@ async def look(kube: Kube, namespace: str, spec: Spec) -> Inputs:
     data = found.get("data") or {}
     if key not in data:
         return Inputs(_no_key(name, key, data, found.get("binaryData") or {}))
-    return check(f"ConfigMap {name}, key {key}", "txt" if key.endswith(".txt") else "jsonl", data[key], spec)
+    return check(f"ConfigMap {name}, key {key}", paths.prompts_format(key), data[key], spec, "a ConfigMap")
 
 
-def check(source: str, format: PromptFormat, text: str, spec: Spec) -> Inputs:
-    """Prompts of a small file: all of them, or every bad line with its number."""
-    # only \n ends a line; str.splitlines would also cut at form feeds and Unicode separators inside a prompt
-    good, bad = prompts.check(format, text.split("\n"), spec.defaults)
-    if bad:
+def check(source: str, format: PromptFormat, text: str, spec: Spec, holder: str = "a ConfigMap") -> Inputs:
+    """Prompts of a small file: all that are used, or every bad line with its number.
+
+    holder: what the text is in, for the sentence that input images cannot be there.
+    """
+    no_images = f"{holder} holds no images: put the prompt file and its images on a claim and use spec.prompts.volume"
+    setting = prompts.Setting(spec.defaults, {lora.name: lora.scale for lora in spec.model.loras}, no_images)
+    good, bad = prompts.check(format, text, setting)
+    if bad and (spec.prompts.policy == "Fail" or not good or any(p.fatal for p in bad)):
         return Inputs(Problem("InvalidPrompts", prompts.summary(source, bad), AGAIN))
     return Inputs(total=sum(p.images for p in good), sizes=_sizes(good))
 

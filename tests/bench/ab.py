@@ -95,7 +95,7 @@ class Bench:
     def bare(self, start: int, count: int, steps: int | None = None) -> tuple[list[float], Images]:
         """Intervals in seconds on the rank that has the pictures, [] elsewhere."""
         block = self.new_job("bare", start, count)
-        todo = list(read_source(block))
+        todo = [p for p in read_source(block) if isinstance(p, Prompt)]
         times: list[float] = []
         images: Images = {}
         self.control.any(False)

@@ -1,6 +1,7 @@
 """Where things are inside a worker pod and inside the output claim."""
 
 from pathlib import PurePosixPath
+from typing import cast, get_args
 
 from xdit_api import pod
 from xdit_api.job import PromptFormat
@@ -23,11 +24,19 @@ def output_path(output: Output, name: str) -> PurePosixPath:
 
 
 def prompts_file(prompts: Prompts) -> tuple[PurePosixPath, PromptFormat]:
-    """The prompt file inside the pod, and its format by its ending (anything but .txt is taken for JSONL)."""
+    """The prompt file inside the pod, and its format."""
     if prompts.config_map is not None:
         file = prompts.config_map.key
     elif prompts.volume is not None:
         file = prompts.volume.path
     else:
         return pod.INLINE_PROMPTS, "jsonl"
-    return pod.PROMPTS_DIR / file, "txt" if file.endswith(".txt") else "jsonl"
+    return pod.PROMPTS_DIR / file, prompts_format(file)
+
+
+def prompts_format(file: str) -> PromptFormat:
+    """By the ending of the name: the schema demands one that is known. Raises ValueError."""
+    for format in get_args(PromptFormat):
+        if file.endswith(f".{format}"):
+            return cast(PromptFormat, format)
+    raise ValueError(f"{file} has none of the endings of prompt files")

@@ -26,7 +26,13 @@ def resolved(source: Source) -> Job:
         gpus_per_pod=plan.gpus_per_pod,
         degrees=plan.degrees,
         model=JobModel(id=spec.model.id, path=str(plan.model_path), dtype=spec.model.dtype, loras=spec.model.loras),
-        prompts=JobPrompts(path=str(plan.prompts_path), format=plan.prompts_format),
+        prompts=JobPrompts(
+            path=str(plan.prompts_path),
+            format=plan.prompts_format,
+            policy=spec.prompts.policy,
+            # the whole claim: images may stand beside the prompt file's directory
+            root=str(pod.PROMPTS_DIR) if spec.prompts.volume is not None else None,
+        ),
         defaults=spec.defaults,
         output=JobOutput(path=str(plan.output_path), volume_path=plan.volume_path, format=spec.output.format),
         engine=spec.engine,

@@ -1,44 +1,37 @@
 """Reading the user's prompt file: everything in it is checked before anything is loaded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from xdit_api.job import Job
-from xdit_api.prompts import Problem, Prompt, parse, summary
+from xdit_api.prompts import Problem, Prompt, Setting, parse
+from xdit_runtime.prompts.images import Images
 
 
 class PromptFileError(Exception):
-    """The prompt file cannot be used; the text names the file and every bad line (the first 20 in full)."""
+    """The prompt file cannot be used; the text names the file and the first 20 bad lines."""
 
-    def __init__(self, text: str, problems: list[Problem]) -> None:
+    def __init__(self, text: str, problems: Sequence[Problem]) -> None:
         super().__init__(text)
-        self.problems = problems
-        """All of them, for the log."""
+        self.problems = list(problems)
+        """The first 1,000, for the log."""
 
 
-def read_source(job: Job) -> Iterator[Prompt]:
-    """The prompts of the job's file, in order. Raises PromptFileError, for bad lines after the last line was read."""
+def setting_of(job: Job) -> Setting:
+    """What the prompts of a job depend on besides their lines."""
+    return Setting(job.defaults, {lora.name: lora.scale for lora in job.model.loras})
+
+
+def read_source(job: Job) -> Iterator[Prompt | Problem]:
+    """The prompts of the job's file in order, with a Problem in the place of every bad line.
+
+    Input images are looked at; ids may still be equal. Raises PromptFileError when the file or an image cannot be read.
+    """
     path = Path(job.prompts.path)
-    problems: list[Problem] = []
+    images = Images(path.parent, path.parent if job.prompts.root is None else Path(job.prompts.root))
     try:
-        # surrogates keep the line numbers right when a byte is not UTF-8
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
-            for item in parse(job.prompts.format, _checked(lines, problems), job.defaults):
-                if isinstance(item, Problem):
-                    problems.append(item)
-                elif not problems:
-                    yield item
+        with path.open("rb") as file:
+            for item in parse(job.prompts.format, file, setting_of(job)):
+                yield images.checked(item) if isinstance(item, Prompt) and item.inputs else item
     except OSError as error:
-        raise PromptFileError(f"{path}: cannot read the prompt file: {error.strerror}", []) from error
-    if problems:
-        problems.sort(key=lambda p: p.line)
-        raise PromptFileError(summary(str(path), problems), problems)
-
-
-def _checked(lines: Iterator[str], problems: list[Problem]) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
-        if line.isascii() or not any("\udc80" <= c <= "\udcff" for c in line):
-            yield line
-        else:
-            problems.append(Problem(number, "not UTF-8: save the file with that encoding"))
-            yield "\n"
+        raise PromptFileError(f"{error.filename or path}: cannot read the prompt file: {error.strerror}", []) from error
