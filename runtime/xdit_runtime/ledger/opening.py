@@ -20,7 +20,7 @@ from xdit_runtime.ledger.journal import JournalReader
 from xdit_runtime.ledger.temporary import scratch
 from xdit_runtime.paths import Layout
 from xdit_runtime.prompts import FrozenPrompts
-from xdit_runtime.prompts.freeze import freeze
+from xdit_runtime.prompts.freezing import freeze
 from xdit_runtime.prompts.frozen import read_table
 from xdit_runtime.record import difference, record_of
 from xdit_runtime.volume import create_once, guarded, publish
