@@ -25,7 +25,7 @@ class RepoFile:
 
     path: str
     size: int
-    """Bytes."""
+    """Bytes; -1 when the hub does not say."""
     sha256: str | None
     """Of the content; None for small files that are in git itself."""
     blob: str
@@ -46,6 +46,11 @@ def files(listing: Sequence[RepoFile], index: bytes, repo: str, include: Sequenc
         if not (name.startswith(_WEIGHTLESS) or name.endswith(_WEIGHTLESS)):
             wanted.update(f"{name}/{path}" for path in _weights(repo, name, library, inside))
     wanted.update(path for pattern in include for path in _included(repo, pattern, by_path))
+    for path in sorted(wanted):
+        if by_path[path].size < 0 or not (by_path[path].sha256 or by_path[path].blob):
+            raise FetchError(
+                Exit.FETCH_FAILED, f"the hub tells no size or no checksum of {path} of {repo}, so it could not be verified"
+            )
     return [by_path[path] for path in sorted(wanted)]
 
 

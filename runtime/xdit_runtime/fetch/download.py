@@ -52,13 +52,16 @@ class Downloads:
         digests: dict[str, str] = {}
         errors: list[BaseException] = []
 
+        def take() -> RepoFile | None:
+            try:
+                return None if self._failed.is_set() else waiting.pop()
+            except IndexError:
+                return None
+
         def work() -> None:
             try:
-                while not self._failed.is_set():
-                    file = waiting.pop()
+                while (file := take()) is not None:
                     digests[file.path] = self._one(file, progress)
-            except IndexError:
-                return
             except BaseException as error:  # noqa: BLE001 - raised again by the thread that waits
                 errors.append(error)
                 self._failed.set()

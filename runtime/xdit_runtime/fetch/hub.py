@@ -6,6 +6,7 @@ file that is there. Plain HTTP only: Xet's own protocol cannot go on either.
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_url
@@ -65,7 +66,9 @@ class Hub:
                 f"{self._options.endpoint} answers with commit {info.sha} of {self._options.repo}, not {self._options.revision}",
             )
         return [
-            RepoFile(item.rfilename, item.size or 0, item.lfs.sha256 if item.lfs else None, item.blob_id or "")
+            RepoFile(
+                item.rfilename, -1 if item.size is None else item.size, item.lfs.sha256 if item.lfs else None, item.blob_id or ""
+            )
             for item in info.siblings or []
         ]
 
@@ -127,7 +130,7 @@ class Hub:
             )
         if status in (408, 416, 429) or status >= 500:
             return UnavailableError(f"HTTP {status} from {host}")
-        if status in (401, 403) and host not in options.endpoint:
+        if status in (401, 403) and host != urlsplit(options.endpoint).hostname:
             return UnavailableError(f"HTTP {status} from {host}, where the hub keeps its files")
         if status in (401, 403):
             how = "this token" if self._token else "a request without a token"

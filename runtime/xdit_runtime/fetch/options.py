@@ -57,9 +57,9 @@ def parse(arguments: Sequence[str] | None, env: Mapping[str, str]) -> Options:
         metavar="PATTERN",
         help="more files of the repository, for example 'loras/*.safetensors'",
     )
-    parser.add_argument("--parallel", type=int, default=4, help="files in flight (default: 4)")
+    parser.add_argument("--parallel", type=int, default=8, help="files in flight (default: 8)")
     parser.add_argument(
-        "--patience", type=float, default=120, metavar="SECONDS", help="without a byte, until giving up (default: 120)"
+        "--patience", type=float, default=300, metavar="SECONDS", help="without a byte, until giving up (default: 300)"
     )
     parser.add_argument(
         "--lease",
@@ -87,7 +87,10 @@ def parse(arguments: Sequence[str] | None, env: Mapping[str, str]) -> Options:
 
 def _problems(options: Options) -> list[str]:
     problems = []
-    if not _REPO.fullmatch(options.repo) or "--" in options.repo:
+    if not re.fullmatch(r"https?://[^/@\s]+(/[^@\s]*)?", options.endpoint):
+        # it may hold a password, so it is not shown
+        problems.append(f"--endpoint must be an address like {HUB}, without user or password (the token goes into --token-file)")
+    if not _REPO.fullmatch(options.repo) or len(options.repo) > 96 or re.search(r"--|\.\.|[-.]$|\.git$", options.repo):
         problems.append(f"--repo must be like black-forest-labs/FLUX.1-dev, not {options.repo!r}")
     if not _COMMIT.fullmatch(options.revision):
         problems.append(
@@ -95,8 +98,6 @@ def _problems(options: Options) -> list[str]:
             f"The newest commit is on {options.endpoint}/{options.repo}/commits/main, or ask: "
             f"git ls-remote {options.endpoint}/{options.repo} {options.revision if _word(options.revision) else 'main'}"
         )
-    if not re.match(r"https?://[^/]+", options.endpoint):
-        problems.append(f"--endpoint must be like {HUB}, not {options.endpoint!r}")
     if not 1 <= options.parallel <= 32:
         problems.append(f"--parallel must be between 1 and 32, not {options.parallel}")
     if options.patience <= 0 or options.lease <= 0:

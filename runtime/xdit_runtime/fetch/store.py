@@ -109,7 +109,7 @@ class Store:
             try:
                 self.files.rename(self.final)
             except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or self.complete() is None:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) or self.complete() is None:
                     raise
         else:
             for path in digests:

@@ -14,15 +14,15 @@ WHOLE = "transformer/diffusion_pytorch_model.safetensors"
 SHARD_INDEX = f"{WHOLE}.index.json"
 
 
-def chosen(*paths: str, include: tuple[str, ...] = (), **index: object) -> list[str]:
+def chosen(*paths: str, include: tuple[str, ...] = (), index: Mapping[str, object] | None = None) -> list[str]:
     listing = [RepoFile(path, 1, None, "b") for path in ("model_index.json", *paths)]
-    content = {"_class_name": "P", "transformer": ["diffusers", "T"], **index}
+    content = {"_class_name": "P", "transformer": ["diffusers", "T"], **(index or {})}
     return [file.path for file in choose.files(listing, json.dumps(content).encode(), "lab/m", include)]
 
 
-def refusal(*paths: str, include: tuple[str, ...] = (), **index: object) -> FetchError:
+def refusal(*paths: str, include: tuple[str, ...] = (), index: Mapping[str, object] | None = None) -> FetchError:
     with pytest.raises(FetchError) as caught:
-        chosen(*paths, include=include, **index)
+        chosen(*paths, include=include, index=index)
     return caught.value
 
 
@@ -39,7 +39,7 @@ def test_a_repository_like_flux() -> None:
 def test_of_whole_and_sharded_weights_those_that_the_library_loads(library: str, expected: list[str]) -> None:
     stem = "t/diffusion_pytorch_model" if library == "diffusers" else "t/model"
     paths = [f"{stem}.safetensors", f"{stem}.safetensors.index.json", f"{stem}-00001-of-00001.safetensors"]
-    found = chosen("t/config.json", "transformer/config.json", WHOLE, *paths, t=[library, "X"])
+    found = chosen("t/config.json", "transformer/config.json", WHOLE, *paths, index={"t": [library, "X"]})
     assert [path for path in found if path.startswith(stem)] == [f"{stem}{end}" for end in expected]
 
 
@@ -51,7 +51,9 @@ def test_variants_and_other_formats_stay_out() -> None:
 
 
 def test_parts_that_are_null_are_no_parts() -> None:
-    assert WHOLE in chosen("transformer/config.json", WHOLE, image_encoder=[None, None], flag=True, size=[1, 2, 3])
+    assert WHOLE in chosen(
+        "transformer/config.json", WHOLE, index={"image_encoder": [None, None], "flag": True, "size": [1, 2, 3]}
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_parts_that_are_null_are_no_parts() -> None:
     ],
 )
 def test_models_that_workers_could_not_load_safely(paths: list[str], index: dict[str, object], words: str) -> None:
-    error = refusal(*paths, **index)
+    error = refusal(*paths, index=index)
     assert error.exit == Exit.INVALID_MODEL
     assert words in str(error)
 
@@ -97,3 +99,10 @@ def test_a_repository_that_is_no_pipeline() -> None:
     for content in (b"{", b"[]"):
         with pytest.raises(FetchError, match="is not"):
             choose.files([RepoFile("model_index.json", 1, None, "b")], content, "lab/m", ())
+
+
+@pytest.mark.parametrize("file", [RepoFile("model_index.json", -1, None, "b"), RepoFile("model_index.json", 1, None, "")])
+def test_what_cannot_be_verified_is_not_fetched(file: RepoFile) -> None:
+    with pytest.raises(FetchError, match="no size or no checksum of model_index") as caught:
+        choose.files([file], b"{}", "lab/m", ())
+    assert caught.value.exit == Exit.FETCH_FAILED

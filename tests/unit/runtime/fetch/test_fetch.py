@@ -167,15 +167,12 @@ def test_a_token_file_wins_over_the_environment(hub: FakeHub, cache: Path, tmp_p
 
 
 def test_what_the_hub_does_not_have(hub: FakeHub, cache: Path) -> None:
-    for options, words in (
-        ({"repo": "lab/none"}, "has no repository lab/none, or it is private and no token was given (HTTP 401)"),
-        (
-            {"repo": "lab/none", "HF_TOKEN": TOKEN},
-            "has no repository lab/none, or it is private and this token cannot see it (HTTP 404)",
-        ),
-        ({"revision": "f" * 40}, f"{REPO} has no commit {'f' * 40}"),
+    nothing = "has no repository lab/none, or it is private and"
+    for ended, words in (
+        (run(hub.url, cache, repo="lab/none"), f"{nothing} no token was given (HTTP 401)"),
+        (run(hub.url, cache, repo="lab/none", HF_TOKEN=TOKEN), f"{nothing} this token cannot see it (HTTP 404)"),
+        (run(hub.url, cache, revision="f" * 40), f"{REPO} has no commit {'f' * 40}"),
     ):
-        ended = run(hub.url, cache, **options)
         assert (ended.code, ended.result["reason"]) == (71, "ModelNotFound"), ended.output
         assert words in ended.result["message"]
 

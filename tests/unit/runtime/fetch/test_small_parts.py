@@ -55,7 +55,9 @@ def test_what_the_volume_says(number: int, exit: Exit) -> None:
         (["--revision", "$(reboot)"], "git ls-remote https://huggingface.co/lab/flux-small main"),
         (["--repo", "a/b/c"], "--repo must be like"),
         (["--repo", "../x"], "--repo must be like"),
-        (["--endpoint", "huggingface.co"], "--endpoint must be like"),
+        (["--repo", "lab/x.git"], "--repo must be like"),
+        (["--endpoint", "huggingface.co"], "--endpoint must be an address like"),
+        (["--endpoint", "https://me:hf_secret@hub", "--revision", "x"], "without user or password"),
         (["--parallel", "0"], "--parallel must be between 1 and 32"),
         (["--patience", "0"], "more than 0 seconds"),
     ],
@@ -65,6 +67,7 @@ def test_arguments_that_cannot_be(more: list[str], words: str) -> None:
         parse(*more)
     assert caught.value.exit == Exit.INVALID_JOB
     assert words in str(caught.value)
+    assert "hf_secret" not in str(caught.value)
 
 
 def test_the_endpoint_is_argument_then_variable_then_the_public_hub() -> None:
