@@ -26,6 +26,8 @@ ENV_LANE = "XDIT_LANE"
 """Index of the lane inside the replica, from 0."""
 ENV_LANE_DIR = "XDIT_LANE_DIR"
 """Directory of these files; local to the pod."""
+ENV_LANE_BEGAN = "XDIT_LANE_BEGAN"
+"""Unix seconds of the start of the lane's present life."""
 
 
 @dataclass(frozen=True, slots=True)

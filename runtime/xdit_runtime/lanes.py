@@ -17,8 +17,8 @@ from pathlib import Path
 
 from xdit_api import pod
 from xdit_api.job import Job
-from xdit_runtime import gpus, handshake, network, processes
-from xdit_runtime.logs import Log
+from xdit_runtime import gpus, handshake, network, processes, rankpipe
+from xdit_runtime.logs import Log, Source, level_of
 from xdit_runtime.settings import Settings, inherited
 
 _REPORT_SECONDS = 3.0
@@ -39,7 +39,6 @@ def command(settings: Settings, job: Job, address: str, port: int, lane_dir: Pat
         "master-port": port,
         "max-restarts": 0,
         "role": "rank",
-        "tee": 3,
         "log-dir": lane_dir / "torchrun",
     }
     torchrun = [sys.executable, "-m", settings.launch_module]
@@ -60,7 +59,6 @@ def environment(
         pod.ENV_POD_UID: settings.pod_uid,
         handshake.ENV_LANE: str(lane),
         handshake.ENV_LANE_DIR: str(lane_dir),
-        "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[${role_name}${rank}]:",
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
     }
@@ -79,7 +77,7 @@ class Lane:
 
     index: int
     dir: Path
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     size: int
     """Ranks in this pod."""
     reader: threading.Thread
@@ -126,21 +124,32 @@ class Lane:
             self._beat = (beat, now if beat is not None else self.started)
         return now - self._beat[1]
 
+    def stopped(self) -> list[int]:
+        """Ranks that a signal (SIGSTOP) keeps from running."""
+        return sorted(rank for rank, pid in self.ranks.items() if processes.stopped(pid))
+
     def dump_stacks(self) -> None:
         """Make every rank write where it is; takes effect within a second or never."""
-        processes.send([pid for pid in self.ranks.values() if processes.alive(pid)], signal.SIGUSR1)
+        alive = [pid for pid in self.ranks.values() if processes.alive(pid)]
+        processes.send(alive, signal.SIGUSR1)
+        # a stopped process takes no signal but this one, and then the other one first
+        processes.send([pid for pid in alive if processes.stopped(pid)], signal.SIGCONT)
 
-    def kill(self) -> None:
-        """End all ranks at once; torchrun may say what it saw of them."""
+    def kill(self) -> bool:
+        """End all ranks at once; torchrun may say what it saw of them. False when a process of the lane cannot be ended."""
         below = set(processes.descendants(os.getpid()))  # a dead rank's number may be somebody else's by now
         processes.send(below.intersection(self.ranks.values()), signal.SIGKILL)
         try:
             self.process.wait(_REPORT_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
-        processes.kill_below(self.process.pid)
+        # what ranks have started is ours now that they are gone
+        gone = processes.kill_below(
+            os.getpid(), lambda pid: processes.environment_of(pid).get(handshake.ENV_LANE_DIR) == str(self.dir)
+        )
         self.process.wait(_REPORT_SECONDS)
         self.reader.join(_REPORT_SECONDS)
+        return gone
 
     def exit_code(self, rank: int) -> int | None:
         """What torchrun reported of a rank: negative for a signal; None when it reported nothing."""
@@ -148,36 +157,34 @@ class Lane:
         return found.get(rank)
 
 
-def start(settings: Settings, job: Job, index: int, log: Log) -> Lane:
-    """Start one lane. Call it from the main thread: the lane dies with the thread that started it."""
-    lane_dir = settings.life_dir / f"lane-{index}"
+def start(settings: Settings, job: Job, index: int, life: int, log: Log) -> Lane:
+    """Start life `life` (from 0) of a lane. Call it from the main thread: the lane dies with the thread that started it."""
+    lane_dir = settings.life_dir / (f"lane-{index}-{life}" if life else f"lane-{index}")
     lane_dir.mkdir(parents=True)
     several = job.pods > 1
+    size = job.gpus_per_pod // job.degrees.lanes
+    pipes = rankpipe.make(lane_dir, range(settings.node_rank * size, (settings.node_rank + 1) * size))
     address = settings.master_addr if several else "127.0.0.1"
     port = settings.master_port if several else network.free_port()
     interface = network.interface_towards(settings.master_addr) if several else None
     process = subprocess.Popen(  # noqa: S603 - our own command line
         command(settings, job, address, port, lane_dir),
-        env=environment(settings, job, index, lane_dir, os.environ, interface),
+        env=environment(settings, job, index, lane_dir, os.environ, interface) | {handshake.ENV_LANE_BEGAN: str(handshake.now())},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
         start_new_session=True,
         preexec_fn=processes.die_with_parent,
     )
-    tail: list[str] = []
-    who = f"lane {index}" if job.degrees.lanes > 1 else ""
-    reader = threading.Thread(target=_copy, args=(process, log, who, tail), name=f"lane-{index}-log", daemon=True)
-    reader.start()
-    return Lane(index, lane_dir, process, job.gpus_per_pod // job.degrees.lanes, reader, tail)
-
-
-def _copy(process: subprocess.Popen[str], log: Log, who: str, tail: list[str]) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        log.say(line.rstrip("\n"), who)
-        if not line.startswith("[rank"):
-            tail.append(line.rstrip("\n"))
+    tail: list[str] = []
+
+    def say(rank: int | None, line: str) -> None:
+        log.say(line, Source(index, rank, several=job.degrees.lanes > 1), level_of(line))
+        if rank is None:
+            tail.append(line)
             del tail[:-_TAIL_LINES]
+
+    reader = threading.Thread(target=rankpipe.copy, args=(pipes, process.stdout, say), name=f"lane-{index}-log", daemon=True)
+    reader.start()
+    return Lane(index, lane_dir, process, size, reader, tail)

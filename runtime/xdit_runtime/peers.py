@@ -45,6 +45,7 @@ class Peers:
         self._dead_seconds = dead_seconds
         self._together = threading.Event()
         self._lost: str | None = None
+        self._crashed = False
         self._leaving = False
         self._problem = "no pod has connected yet" if node_rank == 0 else f"no connection to {host}:{port} yet"
         self._links: dict[int, asyncio.StreamWriter] = {}
@@ -67,6 +68,11 @@ class Peers:
         return self._lost
 
     @property
+    def crashed(self) -> bool:
+        """Whether that pod saw one of its ranks die of what it was computing."""
+        return self._crashed
+
+    @property
     def problem(self) -> str:
         """Why they are not together."""
         if self._node_rank == 0:
@@ -74,11 +80,16 @@ class Peers:
             return f"waiting for pods {', '.join(missing)}"
         return self._problem
 
-    def close(self, kind: str, message: str) -> None:
-        """Say how this pod ended (`done` or `failed`) and close the connections; later calls do nothing."""
+    def close(self, kind: str, message: str, *, crashed: bool = False) -> None:
+        """Say how this pod ended (`done` or `failed`) and close the connections; later calls do nothing.
+
+        crashed: whether a rank of this pod died of what it was computing.
+        """
         if not self._thread.is_alive():
             return
-        finish = asyncio.run_coroutine_threadsafe(self._finish({"kind": kind, "message": message}), self._loop)
+        finish = asyncio.run_coroutine_threadsafe(
+            self._finish({"kind": kind, "message": message, "crashed": crashed}), self._loop
+        )
         with suppress(TimeoutError, OSError):
             finish.result(_CLOSE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -126,6 +137,7 @@ class Peers:
                 elif message["kind"] == "done":
                     self._finished.add(peer)
                 elif message["kind"] == "failed":
+                    self._crashed = self._crashed or (self._lost is None and bool(message.get("crashed")))
                     self._lose(f"pod {name} failed: {message['message']}")
         except TimeoutError:
             why = f"pod {name} has not been heard of for {self._dead_seconds:g} s"

@@ -4,13 +4,12 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_OOM_FILES = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 _KILL_SECONDS = 10.0
 
 
@@ -54,6 +53,12 @@ def descendants(root: int) -> list[int]:
     return out
 
 
+def stopped(pid: int) -> bool:
+    """Whether it was stopped by a signal."""
+    found = stat_of(pid)
+    return found is not None and found[0] in "Tt"
+
+
 def environment_of(pid: int) -> dict[str, str]:
     """The environment a process was started with; empty when it is gone."""
     try:
@@ -71,12 +76,18 @@ def send(pids: Collection[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def kill_below(root: int) -> None:
-    """SIGKILL everything below `root` until nothing is left, for at most 10 s (a process in a dead driver stays)."""
+def kill_below(root: int, among: Callable[[int], bool] = lambda _pid: True) -> bool:
+    """SIGKILL everything below `root` (for which `among` is true) until nothing is left; True when nothing is.
+
+    For at most 10 s: a process in a dead driver stays.
+    """
     deadline = time.monotonic() + _KILL_SECONDS
-    while (left := descendants(root)) and time.monotonic() < deadline:
+    while left := [pid for pid in descendants(root) if among(pid)]:
+        if time.monotonic() >= deadline:
+            return False
         send(left, signal.SIGKILL)
         time.sleep(0.05)
+    return True
 
 
 def reap(known: Collection[int]) -> None:
@@ -84,17 +95,6 @@ def reap(known: Collection[int]) -> None:
     with suppress(ChildProcessError):
         while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None and ended.si_pid not in known:
             os.waitpid(ended.si_pid, os.WNOHANG)
-
-
-def oom_kills() -> int:
-    """Processes of this container that the kernel killed for want of memory."""
-    for path in _OOM_FILES:
-        with suppress(OSError):
-            for line in Path(path).read_text().splitlines():
-                name, _, value = line.partition(" ")
-                if name == "oom_kill":
-                    return int(value)
-    return 0
 
 
 def cpus() -> int:

@@ -2,14 +2,14 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from xdit_api.report import Progress
+from xdit_api.report import GpuProgress, HostMemory, LaneProgress, Progress
 
 Source = Callable[[], Progress]
 
@@ -69,14 +69,55 @@ class _Metrics(Collector):
         for state in ("total", "completed", "failed", "skipped"):
             images.add_metric([state], getattr(progress.counts, state))
         yield images
-        made = GaugeMetricFamily("xdit_lane_images", "Images made by a lane in this attempt", labels=["lane"])
-        pace = GaugeMetricFamily("xdit_lane_seconds_per_image", "Seconds between images of a lane", labels=["lane"])
-        for lane in progress.lanes:
-            made.add_metric([str(lane.index)], lane.completed)
-            if lane.seconds_per_image is not None:
-                pace.add_metric([str(lane.index)], lane.seconds_per_image)
-        yield made
-        yield pace
-        phase = GaugeMetricFamily("xdit_worker_phase", "1 for the phase that this pod is in", labels=["phase"])
-        phase.add_metric([progress.phase], 1)
-        yield phase
+        yield from _lanes(progress.lanes)
+        yield from _gpus(progress.gpus)
+        yield _one("xdit_worker_phase", "1 for the phase that this pod is in", "phase", {str(progress.phase): 1})
+        memory = progress.memory or HostMemory()
+        yield _one("xdit_host_memory_bytes", "Memory of the container as its cgroup counts it", "kind",
+                   {"current": memory.current, "peak": memory.peak, "limit": memory.limit})  # fmt: skip
+        if progress.eta_seconds is not None:
+            yield GaugeMetricFamily("xdit_eta_seconds", "Seconds until the whole job is done", value=progress.eta_seconds)
+        if progress.start_seconds is not None:
+            text = "Seconds from the start of the worker to the start of its lanes"
+            yield GaugeMetricFamily("xdit_start_seconds", text, value=progress.start_seconds)
+
+
+def _lanes(lanes: Sequence[LaneProgress]) -> Iterator[Metric]:
+    yield _one(
+        "xdit_lane_images", "Images made by a lane in this attempt", "lane", {lane.index: lane.completed for lane in lanes}
+    )
+    restarts = CounterMetricFamily("xdit_lane_restarts", "Restarts of a lane by this pod's supervisor", labels=["lane"])
+    phases = GaugeMetricFamily("xdit_lane_phase", "1 for the phase that a lane is in", labels=["lane", "phase"])
+    for lane in lanes:
+        restarts.add_metric([str(lane.index)], lane.restarts)
+        phases.add_metric([str(lane.index), lane.phase], 1)
+    yield restarts
+    yield phases
+    for name, text in (
+        ("seconds_per_image", "Seconds between images of a lane"),
+        ("load_seconds", "Loading the model"),
+        ("first_step_seconds", "From a lane's start to the end of its first denoising step"),
+        ("blocked_seconds", "How long a lane has waited for the output volume"),
+        ("step", "Denoising step of the image in work"),
+        ("steps", "Denoising steps of the image in work"),
+    ):
+        yield _one(f"xdit_lane_{name}", text, "lane", {lane.index: getattr(lane, name) for lane in lanes})
+
+
+def _gpus(gpus: Sequence[GpuProgress]) -> Iterator[Metric]:
+    for name, text, values in (
+        ("memory_used_bytes", "GPU memory in use", {gpu.index: gpu.memory_used for gpu in gpus}),
+        ("memory_total_bytes", "GPU memory", {gpu.index: gpu.memory_total for gpu in gpus}),
+        ("utilization_ratio", "Part of the last second or so in which a GPU was busy",
+         {gpu.index: None if gpu.utilization is None else gpu.utilization / 100 for gpu in gpus}),
+    ):  # fmt: skip
+        yield _one(f"xdit_gpu_{name}", text, "gpu", values)
+
+
+def _one(name: str, text: str, label: str, values: Mapping[int, float | None] | Mapping[str, float | None]) -> Metric:
+    """A gauge with one label; absent values are left out."""
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        if value is not None:
+            family.add_metric([str(key)], value)
+    return family

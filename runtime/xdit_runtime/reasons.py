@@ -65,6 +65,40 @@ def _died(rank: int, lane: LaneEnd) -> Ending:
     return failed(Exit.WORKER_FAILED, f"rank {rank} exited with {code} without saying why", rank)
 
 
+_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that a process never gets for what it computes."""
+
+
+def blames_the_work(lane: LaneEnd, ending: Ending) -> bool:
+    """Whether a rank died of what it was computing: an exception, a signal of its own making, or want of memory.
+
+    Not when the device, the network, the volume or the plan failed, nor when somebody else killed it.
+    """
+    if ending.exit is Exit.OUT_OF_MEMORY:
+        return True
+    if ending.exit is not Exit.WORKER_FAILED or ending.rank is None:
+        return False
+    if any(failure.rank == ending.rank for failure in lane.failures):
+        return True
+    code = lane.exit_codes.get(ending.rank)
+    return code is not None and code not in {-number for number in _OUTSIDE}
+
+
+_LOST = ("fallen off the bus", "gpu is lost", "device is lost", "requires reset", "no cuda-capable device")
+"""What the driver says through CUDA when a device is gone."""
+
+
+def gpu_is_gone(ending: Ending, driver: str | None) -> Ending:
+    """The ending with the code of a lost GPU, when a rank's words or the driver's own say so."""
+    if not ending.exit.hardware:
+        return ending
+    if driver is not None:
+        return failed(Exit.GPU_LOST, f"{driver}; {ending.message}", ending.rank)
+    if any(sign in ending.message.lower() for sign in _LOST):
+        return failed(Exit.GPU_LOST, ending.message, ending.rank)
+    return ending
+
+
 def ended_well(outcomes: list[Outcome], counts: Counts | None) -> Ending:
     """The outcome of ranks or lanes of which none failed: drained if one saw it, stopped if one was."""
     if "drained" in outcomes:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xdit_api import pod
+from xdit_runtime.logs import Style
+from xdit_runtime.restarts import LIMIT
 
 ENV_LIFE_DIR = "XDIT_LIFE_DIR"
 ENV_TERMINATION_LOG = "XDIT_TERMINATION_LOG"
@@ -16,6 +18,10 @@ ENV_HTTP_PORT = "XDIT_HTTP_PORT"
 ENV_PEER_PORT = "XDIT_PEER_PORT"
 ENV_PEER_DEADLINE = "XDIT_PEER_DEADLINE"
 ENV_GRACE = "XDIT_GRACE"
+ENV_LANE_RESTARTS = "XDIT_LANE_RESTARTS"
+ENV_LANE_BACKOFF = "XDIT_LANE_BACKOFF"
+ENV_PATIENCE = "XDIT_PATIENCE"
+ENV_LOG_FORMAT = "XDIT_LOG_FORMAT"
 ENV_RANK_MODULE = "XDIT_RANK_MODULE"
 ENV_LAUNCH_MODULE = "XDIT_LAUNCH_MODULE"
 
@@ -42,8 +48,15 @@ class Settings:
     peer_port: int
     peer_deadline: float
     """Seconds in which the other pods of the replica must appear."""
-    grace: float
-    """Seconds from SIGTERM until ranks that do not reach an image boundary are killed."""
+    grace: float | None
+    """Seconds from SIGTERM until ranks that do not reach an image boundary are killed; None: as the job says."""
+    lane_restarts: int
+    """Restarts in a row of a lane that makes no image."""
+    lane_backoff: float
+    """Seconds before the first restart of a lane; twice as long before each further one."""
+    patience: float | None
+    """Seconds that the supervisor itself may stand still; None: as long as the job says of its ranks."""
+    log_style: Style
     rank_module: str
     """What torchrun starts; tests put a light stand-in here."""
     launch_module: str
@@ -72,10 +85,21 @@ class Settings:
             http_port=_number(env, ENV_HTTP_PORT, pod.HTTP_PORT),
             peer_port=_number(env, ENV_PEER_PORT, pod.PEER_PORT),
             peer_deadline=float(_number(env, ENV_PEER_DEADLINE, 900)),
-            grace=float(_number(env, ENV_GRACE, 110)),
+            grace=float(_number(env, ENV_GRACE, 0)) if env.get(ENV_GRACE) else None,
+            lane_restarts=_number(env, ENV_LANE_RESTARTS, LIMIT),
+            lane_backoff=float(_number(env, ENV_LANE_BACKOFF, 1)),
+            patience=float(_number(env, ENV_PATIENCE, 0)) if env.get(ENV_PATIENCE) else None,
+            log_style=_style(env),
             rank_module=env.get(ENV_RANK_MODULE, "xdit_runtime.worker"),
             launch_module=env.get(ENV_LAUNCH_MODULE, "torch.distributed.run"),
         )
+
+
+def _style(env: Mapping[str, str]) -> Style:
+    text = env.get(ENV_LOG_FORMAT) or "text"
+    if text not in ("text", "json"):
+        raise ValueError(f"{ENV_LOG_FORMAT} must be text or json, not {text!r}")
+    return "json" if text == "json" else "text"
 
 
 def _number(env: Mapping[str, str], name: str, default: int) -> int:

@@ -15,17 +15,20 @@ from pathlib import Path
 from types import FrameType
 
 from xdit_api import pod
-from xdit_api.job import Job
 from xdit_api.report import Exit
 from xdit_runtime import life, processes
 from xdit_runtime.attempt import Attempt
 from xdit_runtime.ending import Ending, RefusedError, StopRequestedError, failed, result_of
-from xdit_runtime.logs import Log
+from xdit_runtime.logs import Level, Log
 from xdit_runtime.preflight import read_job
 from xdit_runtime.progress import serve
 from xdit_runtime.settings import Settings
 from xdit_runtime.state import State
 from xdit_runtime.volume import OutputVolumeError
+from xdit_runtime.watchdog import Watchdog, dump_and_leave
+
+_LEAST_PATIENCE = 300.0
+"""Seconds that preflight and the final gallery may take, however short the job's stallSeconds is."""
 
 _HELP = f"""\
 Runs one pod's part of a batch of images: checks everything that can be checked, starts the ranks, watches them, and says
@@ -44,8 +47,12 @@ For other places:
   XDIT_HTTP_PORT        /progress, /metrics, /healthz ({pod.HTTP_PORT}; 0: any free one)
   XDIT_PEER_PORT        supervisors of a replica over several pods ({pod.PEER_PORT})
   XDIT_PEER_DEADLINE    seconds in which the other pods must appear (900)
-  XDIT_GRACE            seconds from SIGTERM until ranks are killed (110)
+  XDIT_GRACE            seconds from SIGTERM until ranks are killed (graceSeconds of the job file)
+  XDIT_LANE_RESTARTS    restarts in a row of a lane that makes no image (3); a lane over several pods is never restarted
+  XDIT_LANE_BACKOFF     seconds before the first restart, twice as long before each further one (1)
+  XDIT_LOG_FORMAT       text or json (text)
 For tests:
+  XDIT_PATIENCE         seconds that the supervisor itself may stand still (stallSeconds, at least 300)
   XDIT_RANK_MODULE      the module that a rank runs (xdit_runtime.worker)
   XDIT_LAUNCH_MODULE    the module that starts the ranks (torch.distributed.run)
 
@@ -76,21 +83,38 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     processes.adopt_orphans()
-    log = Log()
+    log = Log(style=settings.log_style)
     state = State(settings.replica, settings.attempt)
     _serve(state, settings, log)
     if not life.begin(settings.life_dir):
         return _park(settings, state, stop, log)
-    job, ending, log_path = _live(settings, state, stop, log)
+
+    def bark(still: float) -> None:
+        text = f"the supervisor has stood still for {still:.0f} s in phase {state.phase}: a volume does not answer"
+        log.say(text, level="error")
+        processes.kill_below(os.getpid())
+        dump_and_leave(_report(failed(Exit.STALLED, text), settings, state, "", log))
+
+    watchdog = Watchdog(bark)
+    ending, log_path = _live(settings, state, stop, log, watchdog)
     if ending.counts is None and state.counts.total:
         ending = dataclasses.replace(ending, counts=state.progress().counts)
-    result = result_of(ending, settings, "" if job is None else job.uid, log_path)
+    watchdog.stop()
+    code = _report(ending, settings, state, log_path, log)
+    log.close()
+    return code
+
+
+def _report(ending: Ending, settings: Settings, state: State, log_path: str, log: Log) -> int:
+    """Say how it ended, everywhere; the exit code."""
+    result = result_of(ending, settings, state.job_uid, log_path)
     state.result, state.phase = result, "Finished"
     life.store(settings.life_dir, result)
     if settings.termination_log is not None:
         settings.termination_log.write_text(result.encode(), encoding="utf-8")
     counts = "" if result.counts is None else f", {result.counts.completed}/{result.counts.total} images"
-    log.say(f"{result.reason}{counts}{': ' if result.message else ''}{result.message}")
+    level: Level = "error" if result.outcome == "failed" else "info"
+    log.say(f"{result.reason}{counts}{': ' if result.message else ''}{result.message}", level=level)
     return result.exit_code
 
 
@@ -105,14 +129,14 @@ def _serve(state: State, settings: Settings, log: Log) -> None:
         )
 
 
-def _live(settings: Settings, state: State, stop: threading.Event, log: Log) -> tuple[Job | None, Ending, str]:
-    """The first life: the job if it could be read, how it ended, and the log's place on the claim."""
-    job: Job | None = None
+def _live(settings: Settings, state: State, stop: threading.Event, log: Log, watchdog: Watchdog) -> tuple[Ending, str]:
+    """The first life: how it ended, and the log's place on the claim."""
     attempt: Attempt | None = None
     try:
         job = read_job(settings.job_path)
         state.job_uid = job.uid
-        attempt = Attempt(settings, job, state, stop, log)
+        watchdog.start(max(job.stall_seconds, _LEAST_PATIENCE) if settings.patience is None else settings.patience)
+        attempt = Attempt(settings, job, state, stop, log, watchdog.alive)
         ending = attempt.run()
     except RefusedError as error:
         ending = error.ending
@@ -121,12 +145,12 @@ def _live(settings: Settings, state: State, stop: threading.Event, log: Log) -> 
     except OutputVolumeError as error:
         ending = failed(Exit.OUTPUT_VOLUME, f"output volume: {error}")
     except Exception as error:  # noqa: BLE001 - whatever it was, the operator must hear of it
-        log.say(traceback.format_exc())
+        log.say(traceback.format_exc(), level="error")
         ending = failed(Exit.WORKER_FAILED, f"the supervisor failed: {type(error).__name__}: {error}")
     processes.kill_below(os.getpid())
     if attempt is not None:
         attempt.part(ending)
-    return job, ending, "" if attempt is None else attempt.log_path
+    return ending, "" if attempt is None else attempt.log_path
 
 
 def _park(settings: Settings, state: State, stop: threading.Event, log: Log) -> int:

@@ -11,12 +11,13 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
-from xdit_api.prompts import Prompt, image_names
 from xdit_api.report import Counts, LaneProgress, Outcome
-from xdit_runtime import handshake
+from xdit_runtime import handshake, rankpipe
 from xdit_runtime.engine.errors import Phase, classify, sentence
 from xdit_runtime.engine.pulse import Every
 from xdit_runtime.handshake import RankContext, RankEnd, RankFailure
@@ -29,8 +30,9 @@ BEAT_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
-def _guard() -> None:
-    """Die with the launcher, leave signals to the supervisor, dump stacks on SIGUSR1."""
+def _guard(context: RankContext) -> None:
+    """Print to the supervisor, die with the launcher, leave signals to the supervisor, dump stacks on SIGUSR1."""
+    rankpipe.join(context.lane_dir, context.rank)
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -41,13 +43,18 @@ def _guard() -> None:
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)
 
 
+@dataclass
 class _Life:
-    """How far this rank has come: says where an exception came from."""
+    """How far this rank has come: says where an exception came from, and what its start took."""
 
+    began: float
+    """Unix seconds: the start of the lane's present life."""
     phase: Phase = "start"
+    load_seconds: float | None = None
+    first_step_seconds: float | None = None
 
 
-def _leader(context: RankContext) -> "Leader":
+def _leader(context: RankContext, life: _Life) -> "Leader":
     from xdit_runtime.engine.loop import Leader
     from xdit_runtime.ledger import open_lane
     from xdit_runtime.sink import Sink
@@ -62,13 +69,22 @@ def _leader(context: RankContext) -> "Leader":
         stop=lambda: handshake.stop_asked(context.lane_dir),
     )
 
+    sink = Sink(ledger, job, lambda line: print(line, flush=True))  # noqa: T201 - the supervisor makes a log line of it
+
     def report(progress: LaneProgress, counts: Counts) -> None:
-        handshake.say_progress(context.lane_dir, progress, counts)
+        if progress.step is not None and life.first_step_seconds is None:
+            life.first_step_seconds = round(handshake.now() - life.began, 2)
+        facts = {
+            "load_seconds": life.load_seconds,
+            "first_step_seconds": life.first_step_seconds,
+            "blocked_seconds": round(sink.blocked_seconds, 3),
+        }
+        handshake.say_progress(context.lane_dir, progress.model_copy(update=facts), counts)
 
-    def exists(prompt: Prompt, k: int) -> bool:
-        return ledger.layout.image(image_names(prompt)[k]).exists()
+    def say_claims(claims: Sequence[str]) -> None:
+        handshake.say_claims(context.lane_dir, claims)
 
-    leader = Leader(context.lane, ledger, Sink(ledger, job), exists, report)
+    leader = Leader(job, context.lane, ledger, sink, report, say_claims)
     leader.say("Loading")
     return leader
 
@@ -82,7 +98,7 @@ def run(context: RankContext, life: _Life) -> tuple[Outcome, Counts]:
 
     job = context.job
     handshake.beat(context.lane_dir, context.rank)
-    leader = _leader(context) if context.rank == 0 else None
+    leader = _leader(context, life) if context.rank == 0 else None
 
     def pulse() -> None:
         handshake.beat(context.lane_dir, context.rank)
@@ -102,20 +118,22 @@ def run(context: RankContext, life: _Life) -> tuple[Outcome, Counts]:
     control = groups.Control(world)
     life.phase = "load"
     engine = engine_for(job, world, control)
+    began = time.monotonic()
     with while_active(alive):
         engine.load(lambda _part: alive())
+    life.load_seconds = round(time.monotonic() - began, 2)
     life.phase = "work"
     control.gather(alive)
-    end = loop.run(job, engine, control, leader, alive=alive, stop=lambda: handshake.stop_asked(context.lane_dir))
+    end = loop.run(engine, control, leader, alive=alive, stop=lambda: handshake.stop_asked(context.lane_dir))
     control.part()
     return end
 
 
 def main() -> NoReturn:
     """Run the rank, say how it ended, leave at once."""
-    _guard()
     context = RankContext.from_environment()
-    life = _Life()
+    _guard(context)
+    life = _Life(began=float(os.environ.get(handshake.ENV_LANE_BEGAN) or handshake.now()))
     code = 0
     try:
         outcome, counts = run(context, life)

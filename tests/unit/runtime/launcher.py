@@ -10,7 +10,7 @@ import time
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    for name in ("nnodes", "node-rank", "nproc-per-node", "master-port", "max-restarts", "tee"):
+    for name in ("nnodes", "node-rank", "nproc-per-node", "master-port", "max-restarts"):
         parser.add_argument(f"--{name}", type=int)
     for name in ("master-addr", "role", "log-dir"):
         parser.add_argument(f"--{name}")

@@ -1,7 +1,8 @@
 """A rank without torch: the real ledger, the real writer, the real files to the supervisor; noise for pictures.
 
-XDIT_TEST says what goes wrong, as `<what>` or `<what>@<rank>`: crash, hang, load (for ever), slow (0.2 s an
-image, which the other ranks of `@` are too).
+XDIT_TEST says what goes wrong, as `<what>` or `<what>@<rank>`: crash (of its GPU, after an image), broken (its GPU, at
+once), once (dies before its first image, but only the first time), hang, load (for ever), slow (0.2 s an image, which the
+other ranks of `@` are too), poison (dies of the prompt `poison`).
 """
 
 import faulthandler
@@ -12,13 +13,13 @@ import time
 from typing import Any
 
 from xdit_api.report import Counts, Exit, LaneProgress
-from xdit_runtime import handshake
+from xdit_runtime import handshake, rankpipe
 from xdit_runtime.handshake import RankContext, RankEnd, RankFailure
 from xdit_runtime.paths import Layout
 
 
 def act(what: str, context: RankContext, images: int) -> None:
-    if what == "crash" and images >= 1:
+    if (what == "crash" and images >= 1) or what == "broken":
         handshake.say_failed(context.lane_dir, RankFailure(context.rank, time.time(), Exit.CUDA_ERROR, "a test broke the GPU"))
         os._exit(1)
     if what == "hang" and images >= 1:
@@ -29,18 +30,24 @@ def lead(context: RankContext, what: str) -> RankEnd:
     import numpy as np
 
     from xdit_runtime.ledger import open_lane
-    from xdit_runtime.sink import Sink
+    from xdit_runtime.sink import Made, Sink
 
     job = context.job
     ledger = open_lane(job, replica=context.replica, lane=context.lane, lanes=job.degrees.lanes, pod_uid=context.pod_uid)
-    sink = Sink(ledger, job)
+    sink = Sink(ledger, job, lambda line: print(line, flush=True))
     if what == "load":
         time.sleep(1000)
     images, stopped = 0, False
-    while not (stopped := handshake.stop_asked(context.lane_dir)) and (prompt := ledger.claim()) is not None:
-        for k in range(prompt.images):
+    while not (stopped := handshake.stop_asked(context.lane_dir)) and (claimed := ledger.claim()):
+        (claim,) = claimed
+        prompt = claim.prompt
+        for k in claim.missing:
+            handshake.say_claims(context.lane_dir, [claim.name])
+            if what == "poison" and prompt.id == "poison":
+                os.kill(os.getpid(), signal.SIGSEGV)
             pixels: Any = np.random.default_rng(k).integers(0, 256, (prompt.height, prompt.width, 3), dtype=np.uint8)
-            sink.put(prompt, k, pixels, 0.01)
+            handshake.say_claims(context.lane_dir, [])
+            sink.put([Made(prompt, k, pixels, 0.01)])
             images += 1
             time.sleep(0.2 if what == "slow" else 0.005)
             handshake.beat(context.lane_dir, context.rank)
@@ -70,8 +77,12 @@ def main() -> None:
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     what, _, rank = os.environ.get("XDIT_TEST", "").partition("@")
     what = what if not rank or int(rank) == context.rank else "slow"
+    rankpipe.join(context.lane_dir, context.rank)
     print(f"hello from rank {context.rank} of {context.world_size} of lane {context.lane}", flush=True)
     handshake.beat(context.lane_dir, context.rank)
+    act(what, context, 0)
+    if what == "once" and context.lane_dir.name.count("-") == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     if context.rank == 0:
         end = lead(context, what)
         path = Layout.of(context.job).own / f"test-end-{context.replica}-{context.attempt}-{context.lane}"

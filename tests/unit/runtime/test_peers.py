@@ -77,6 +77,23 @@ def test_a_failure_reaches_everybody_through_pod_0(make: Make) -> None:
     assert until(lambda: second.lost) == "pod pod-0 failed: PeerLost: pod pod-1 failed"
 
 
+def test_a_crash_is_told_as_such(make: Make) -> None:
+    leader, first, second = connected(make)
+    first.close("failed", "WorkerFailed: rank 1 was killed by signal 11 (SIGSEGV)", crashed=True)
+    until(lambda: leader.lost)
+    assert leader.crashed
+    assert not second.crashed
+
+
+def test_a_pod_may_be_late(make: Make) -> None:
+    """Later than any silence that is allowed once they are together."""
+    leader, first = make(0, dead=0.5), make(1, dead=3)
+    time.sleep(1.5)
+    assert (leader.lost, first.lost) == (None, None)
+    second = make(2, dead=3)
+    assert wait_together(second, 10, lambda: False)
+
+
 def test_ends_without_failure_are_no_loss(make: Make) -> None:
     leader, first, second = connected(make)
     first.close("done", "")

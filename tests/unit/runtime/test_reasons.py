@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from xdit_api.report import Counts, Exit
-from xdit_runtime.ending import Ending, result_of
+from xdit_runtime.ending import Ending, failed, result_of
 from xdit_runtime.handshake import RankEnd, RankFailure
-from xdit_runtime.reasons import LaneEnd, ended_well, ending_of
+from xdit_runtime.reasons import LaneEnd, blames_the_work, ended_well, ending_of, gpu_is_gone
 from xdit_runtime.settings import Settings
 
 
@@ -79,6 +79,41 @@ def test_cause(name: str) -> None:
     ending = ending_of(seen)
     assert (ending.exit, ending.rank, ending.message) == expected
     assert ending.outcome == "failed"
+
+
+BLAME = {
+    "an exception": (lane(failures=[said(0, 1.0, Exit.WORKER_FAILED)]), True),
+    "a signal of its own making": (lane(silent=[0], exit_codes={0: -signal.SIGSEGV}), True),
+    "the memory limit": (lane(silent=[0], exit_codes={0: -signal.SIGKILL}, oom=True), True),
+    "more memory than there is": (lane(failures=[said(0, 1.0, Exit.OUT_OF_MEMORY)]), True),
+    "an exit code": (lane(silent=[0], exit_codes={0: 3}), True),
+    "killed by somebody": (lane(silent=[0], exit_codes={0: -signal.SIGKILL}), False),
+    "told to end by somebody": (lane(silent=[0], exit_codes={0: -signal.SIGTERM}), False),
+    "nobody knows": (lane(silent=[0]), False),
+    "the device": (lane(failures=[said(0, 1.0, Exit.CUDA_ERROR)]), False),
+    "the network": (lane(failures=[said(0, 1.0, Exit.NCCL_ERROR)]), False),
+    "another pod": (lane(failures=[said(0, 1.0, Exit.PEER_LOST)]), False),
+    "the volume": (lane(failures=[said(0, 1.0, Exit.OUTPUT_VOLUME)]), False),
+    "the plan": (lane(failures=[said(0, 1.0, Exit.INVALID_PLAN)]), False),
+    "torchrun": (lane(torchrun=2), False),
+}
+
+
+@pytest.mark.parametrize("name", BLAME)
+def test_whether_the_prompt_in_work_is_to_blame(name: str) -> None:
+    seen, expected = BLAME[name]
+    assert blames_the_work(seen, ending_of(seen)) == expected
+
+
+def test_a_gpu_that_is_gone_has_its_own_code() -> None:
+    cuda = failed(Exit.CUDA_ERROR, "rank 1: RuntimeError: CUDA error: unspecified launch failure", 1)
+    assert gpu_is_gone(cuda, None) is cuda
+    lost = gpu_is_gone(cuda, "GPU 1: Xid 79 (GPU has fallen off the bus)")
+    assert (lost.exit, lost.rank) == (Exit.GPU_LOST, 1)
+    assert lost.message.startswith("GPU 1: Xid 79")
+    assert gpu_is_gone(failed(Exit.CUDA_ERROR, "rank 0: no CUDA-capable device is detected"), None).exit == Exit.GPU_LOST
+    other = failed(Exit.WORKER_FAILED, "rank 0: GPU is lost, said the prompt")
+    assert gpu_is_gone(other, None) is other
 
 
 def test_a_lane_that_ended_well() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.runtime.jobs import make_job
 from xdit_runtime import handshake, lanes, network, processes
-from xdit_runtime.logs import Log
+from xdit_runtime.logs import Log, Source
 from xdit_runtime.settings import Settings
 
 
@@ -21,7 +21,7 @@ def settings(tmp_path: Path, **env: str) -> Settings:
 
 def test_without_kubernetes_there_are_defaults() -> None:
     found = Settings.read({}, Path("job.json"))
-    assert (found.replica, found.attempt, found.node_rank, found.http_port, found.grace) == (0, 0, 0, 8080, 110)
+    assert (found.replica, found.attempt, found.node_rank, found.http_port, found.grace) == (0, 0, 0, 8080, None)
     assert found.job_path == Path.cwd() / "job.json"
     assert found.life_dir.is_dir()
     with pytest.raises(ValueError, match="XDIT_REPLICA must be a whole number, not 'x'"):
@@ -71,12 +71,14 @@ def test_the_log_keeps_early_lines_and_its_size(tmp_path: Path, capsys: pytest.C
     log.say("before the volume")
     path = tmp_path / "0-0-p.log"
     log.attach(path)
+    log.close()
     assert "before the volume" in path.read_text()
     for n in range(200):
-        log.say(f"line {n}", "rank 0")
+        log.say(f"line {n}", Source(0, 0))
+    log.close()
     assert path.stat().st_size <= 1000
     assert (tmp_path / "0-0-p.1.log").stat().st_size <= 1000
-    assert path.read_text().endswith("[rank 0] line 199\n")
+    assert path.read_text().endswith("[rank0]:line 199\n")
     assert capsys.readouterr().out.count("\n") == 201
 
 
@@ -84,6 +86,7 @@ def test_a_log_that_cannot_be_written_says_so_once_and_goes_on(tmp_path: Path, c
     log = Log()
     log.attach(tmp_path / "no-such-directory/x.log")
     log.say("one")
+    log.close()
     log.say("two")
     out = capsys.readouterr().out
     assert out.count("the log on the volume stops here") == 1

@@ -17,7 +17,8 @@ import pytest
 from tests.unit.runtime.jobs import UID, make_job
 from xdit_api.job import Job
 from xdit_api.report import Counts, Exit, Progress, Result
-from xdit_runtime import network, processes
+from xdit_runtime import handshake, network, processes
+from xdit_runtime.handshake import RankFailure
 from xdit_runtime.paths import Layout
 
 ROOT = Path(__file__).parents[3]
@@ -173,7 +174,7 @@ def test_bad_prompts_are_refused_with_every_line_and_within_what_the_kubelet_kee
 
 def test_a_killed_rank_ends_the_attempt_within_seconds_and_is_named(tmp_path: Path, pods: Callable[..., Pod]) -> None:
     job = two_ranks(tmp_path, 500)
-    pod = pods(job, XDIT_TEST="slow")
+    pod = pods(job, XDIT_TEST="slow", XDIT_LANE_RESTARTS=0)
     pod.until(lambda: images(job) > 1)
     os.kill(pod.rank(1), signal.SIGKILL)
     began = time.monotonic()
@@ -184,9 +185,10 @@ def test_a_killed_rank_ends_the_attempt_within_seconds_and_is_named(tmp_path: Pa
 
 
 def test_a_failing_ranks_own_words_decide_the_result(tmp_path: Path, pods: Callable[..., Pod]) -> None:
-    pod = pods(two_ranks(tmp_path, 500), XDIT_TEST="crash@1")
+    pod = pods(two_ranks(tmp_path, 500), XDIT_TEST="crash@1", XDIT_LANE_RESTARTS=0)
     assert pod.wait() == Exit.CUDA_ERROR, pod.text
-    assert (pod.result.rank, pod.result.message, pod.result.outcome) == (1, "a test broke the GPU", "failed")
+    assert (pod.result.rank, pod.result.outcome) == (1, "failed")
+    assert pod.result.message == "a test broke the GPU"
 
 
 def test_sigterm_stops_at_an_image_boundary_and_the_next_attempt_goes_on(tmp_path: Path, pods: Callable[..., Pod]) -> None:
@@ -230,7 +232,7 @@ def test_a_rank_that_reaches_no_boundary_is_killed_after_the_grace_period(tmp_pa
 
 def test_a_later_life_only_shows_the_first_ones_result(tmp_path: Path, pods: Callable[..., Pod]) -> None:
     job = two_ranks(tmp_path, 500)
-    first = pods(job, XDIT_TEST="crash")
+    first = pods(job, XDIT_TEST="crash", XDIT_LANE_RESTARTS=0)
     assert first.wait() == Exit.CUDA_ERROR
     written = first.result_path.read_bytes()
     first.output.unlink()
@@ -304,6 +306,111 @@ def test_two_lanes_in_one_pod_share_the_work(tmp_path: Path, pods: Callable[...,
     assert owners == {"0-0", "0-1"}
 
 
+def test_a_lane_that_died_starts_again_and_the_job_ends_well(tmp_path: Path, pods: Callable[..., Pod]) -> None:
+    job = two_ranks(tmp_path, 4)
+    pod = pods(job, XDIT_TEST="once@1")
+    assert pod.wait() == 0, pod.text
+    assert pod.result.outcome == "drained"
+    assert "rank 1 was killed by signal 9 (SIGKILL); the lane starts again in 1 s" in pod.text
+    assert pod.text.count("hello from rank 1 of 2") == 2
+
+
+def test_a_lane_that_dies_disturbs_no_other_one(tmp_path: Path, pods: Callable[..., Pod]) -> None:
+    job = make_job(tmp_path, 60, gpus=2, gpusPerPod=2, degrees={"lanes": 2})
+    pod = pods(job, XDIT_TEST="slow")
+    pod.until(lambda: images(job) > 3)
+    lanes = {lane: pids[0] for lane in (0, 1) if (pids := ranks_of(pod, lane))}
+    os.kill(lanes[0], signal.SIGKILL)
+
+    def restarted() -> Progress | None:
+        progress = Progress.model_validate_json(pod.get("/progress"))
+        return progress if progress.lanes[0].restarts and progress.lanes[0].phase == "Generating" else None
+
+    progress = pod.until(restarted)
+    assert ranks_of(pod, 1) == [lanes[1]]
+    assert progress.lanes[1].restarts == 0
+    assert 'xdit_lane_restarts_total{lane="0"} 1.0' in pod.get("/metrics")
+    assert pod.wait() == 0, pod.text
+    assert pod.result.outcome == "drained"
+    assert images(job) == 60
+
+
+def ranks_of(pod: Pod, lane: int) -> list[int]:
+    """pids of the ranks of a lane."""
+    environments = {pid: processes.environment_of(pid) for pid in processes.descendants(pod.process.pid)}
+    return [pid for pid, env in environments.items() if "RANK" in env and env.get("XDIT_LANE") == str(lane)]
+
+
+def test_a_lane_that_keeps_dying_is_given_up_and_its_first_failure_told(tmp_path: Path, pods: Callable[..., Pod]) -> None:
+    pod = pods(two_ranks(tmp_path, 4), XDIT_TEST="broken@1", XDIT_LANE_RESTARTS=2, XDIT_LANE_BACKOFF=0)
+    assert pod.wait() == Exit.CUDA_ERROR
+    assert pod.result.message == "a test broke the GPU (the lane gave up after 2 restarts)"
+    assert pod.text.count("hello from rank 1 of 2") == 3
+
+
+def test_what_a_restart_cannot_cure_ends_the_attempt_at_once(tmp_path: Path, pods: Callable[..., Pod]) -> None:
+    job = make_job(tmp_path, 500, gpus=2, gpusPerPod=2, degrees={"lanes": 2})
+    pod = pods(job, XDIT_TEST="slow")
+    pod.until(lambda: images(job) > 3)
+    (lane_dir,) = {Path(processes.environment_of(pid)["XDIT_LANE_DIR"]) for pid in ranks_of(pod, 0)}
+    handshake.say_failed(lane_dir, RankFailure(0, time.time(), Exit.OUTPUT_VOLUME, "No space left on device"))
+    began = time.monotonic()
+    assert pod.wait() == Exit.OUTPUT_VOLUME
+    assert time.monotonic() - began < 10
+
+
+def test_a_prompt_that_kills_its_rank_twice_fails_and_the_others_are_drawn(tmp_path: Path, pods: Callable[..., Pod]) -> None:
+    prompts = [{"id": i, "prompt": "x"} for i in ("poison", "b", "c")]
+    job = make_job(tmp_path, prompts)
+    pod = pods(job, XDIT_TEST="poison", XDIT_LANE_RESTARTS=1, XDIT_LANE_BACKOFF=0)
+    assert pod.wait() == 0, pod.text
+    assert pod.result.counts == Counts(total=3, completed=2, failed=1)
+    assert pod.text.count("charged with the crash: poison.") == 2
+
+
+def test_sigterm_while_a_lane_waits_for_its_restart(tmp_path: Path, pods: Callable[..., Pod]) -> None:
+    pod = pods(two_ranks(tmp_path, 4), XDIT_TEST="broken@1", XDIT_LANE_BACKOFF=100)
+    pod.until(lambda: "starts again in 100 s" in pod.text)
+    pod.process.send_signal(signal.SIGTERM)
+    assert pod.wait(5) == Exit.STOPPED
+
+
+def test_a_rank_that_is_stopped_is_named_and_its_stack_is_logged(tmp_path: Path, pods: Callable[..., Pod]) -> None:
+    job = two_ranks(tmp_path, 500, stallSeconds=3)
+    pod = pods(job, XDIT_TEST="slow")
+    pod.until(lambda: images(job) > 1)
+    os.kill(pod.rank(0), signal.SIGSTOP)
+    assert pod.wait() == Exit.STALLED
+    assert pod.result.rank == 0
+    assert "rank 0 was stopped by a signal" in pod.result.message
+    assert pod.text.count("Current thread 0x") == 2
+
+
+def test_a_supervisor_that_hangs_itself_ends_and_says_so(tmp_path: Path, pods: Callable[..., Pod]) -> None:
+    job = two_ranks(tmp_path)
+    Path(job.prompts.path).unlink()
+    os.mkfifo(job.prompts.path)  # who opens it waits for ever, as on a volume whose server is gone
+    pod = pods(job, XDIT_PATIENCE=2)
+    assert pod.wait() == Exit.STALLED
+    assert "stood still for 2 s in phase Preflight: a volume does not answer" in pod.result.message
+    assert "attempt.py" in pod.text
+
+
+def test_structured_logs_say_who_and_when(tmp_path: Path, pods: Callable[..., Pod]) -> None:
+    job = two_ranks(tmp_path, 2)
+    pod = pods(job, XDIT_LOG_FORMAT="json")
+    assert pod.wait() == 0, pod.text
+    lines = [json.loads(line) for line in pod.text.splitlines()]
+    assert all(line["time"] and line["level"] == "info" for line in lines)
+    (hello,) = [line for line in lines if line.get("message") == "hello from rank 1 of 2 of lane 0"]
+    assert (hello["source"], hello["lane"], hello["rank"]) == ("rank", 0, 1)
+    made = [line for line in lines if line.get("image")]
+    assert {(line["lane"], line["rank"]) for line in made} == {(0, 0)}
+    assert len(made) == 2
+    kept = (Layout.of(job).logs / "0-0-pod-0.log").read_text().splitlines()
+    assert [json.loads(line) for line in kept] == lines
+
+
 def pair(pods: Callable[..., Pod], job: Job, **env: Any) -> tuple[Pod, Pod]:
     ports = {"XDIT_PEER_PORT": network.free_port(), "MASTER_PORT": network.free_port()}
     return pods(job, "pod-0", NODE_RANK=0, **ports, **env), pods(job, "pod-1", NODE_RANK=1, **ports, **env)
@@ -366,7 +473,7 @@ def test_real_torchrun_runs_two_pods(tmp_path: Path, pods: Callable[..., Pod]) -
 
 def test_real_torchrun_says_which_signal_killed_a_rank(tmp_path: Path, pods: Callable[..., Pod]) -> None:
     job = two_ranks(tmp_path, 500)
-    pod = pods(job, XDIT_TEST="slow", XDIT_LAUNCH_MODULE="torch.distributed.run")
+    pod = pods(job, XDIT_TEST="slow", XDIT_LAUNCH_MODULE="torch.distributed.run", XDIT_LANE_RESTARTS=0)
     rank = pod.until(lambda: images(job) and pod.rank(1), 60)
     os.kill(rank, signal.SIGKILL)
     began = time.monotonic()
