@@ -18,10 +18,8 @@ _SETTLE_SECONDS = 2.0
 """Longest step of a file system's clock: a directory that was listed this long after its time was first seen is known."""
 
 
-def _folders(layout: Layout) -> list[Path]:
-    if not layout.sharded:
-        return [layout.images]
-    return [layout.images / name for name in listing(layout.images) if is_shard(name)]
+def _folders(layout: Layout, above: Path) -> list[Path]:
+    return [above / name for name in listing(above) if is_shard(name)] if layout.sharded else [above]
 
 
 def _names(layout: Layout, folder: Path) -> Iterator[str]:
@@ -33,8 +31,14 @@ def _names(layout: Layout, folder: Path) -> Iterator[str]:
 
 def finished_names(layout: Layout) -> Iterator[str]:
     """Names of all images in the directory, of this resource or others. Raises OutputVolumeError."""
-    for folder in _folders(layout):
+    for folder in _folders(layout, layout.images):
         yield from _names(layout, folder)
+
+
+def without_thumbnail(layout: Layout) -> Iterator[str]:
+    """Names of images whose thumbnail was lost in a crash of a node. Raises OutputVolumeError."""
+    there = {file_name.removesuffix(".jpg") for folder in _folders(layout, layout.thumbnails) for file_name in listing(folder)}
+    return (name for name in finished_names(layout) if name not in there)
 
 
 def wanted(prompts: FrozenPrompts) -> Bits:
@@ -84,7 +88,7 @@ class Finished:
 
     def look(self) -> None:
         """Find what is new. Raises OutputVolumeError."""
-        for folder in _folders(self._layout):
+        for folder in _folders(self._layout, self._layout.images):
             if self._changed(folder):
                 self._add(folder)
 

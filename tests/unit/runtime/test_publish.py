@@ -1,19 +1,20 @@
 """Manifest and gallery, from what is on the volume."""
 
 import json
-import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from tests.unit.runtime.jobs import make_job, picture
 from xdit_api.job import Job
-from xdit_runtime import gallery
-from xdit_runtime.ledger import open_lane
-from xdit_runtime.ledger.opening import open_prompts
-from xdit_runtime.paths import Layout
+from xdit_api.report import Counts
+from xdit_runtime import publish
+from xdit_runtime.ledger import open_lane, opening
+from xdit_runtime.ledger.opening import open_prompts, settled
+from xdit_runtime.paths import Layout, shard_of
 from xdit_runtime.publish import Publisher
 from xdit_runtime.sink import Made, Sink
 
@@ -28,8 +29,8 @@ def work(job: Job, replica: int = 0, limit: int = 1000) -> None:
 
 
 def publisher(job: Job, replica: int = 0) -> Publisher:
-    layout = Layout.of(job)
-    return Publisher(job, layout, open_prompts(job, layout), replica, "test")
+    prompts = open_prompts(job, Layout.of(job))
+    return Publisher(job, settled(Layout.of(job)), prompts, replica, "test")
 
 
 def lines(job: Job) -> list[Any]:
@@ -87,6 +88,8 @@ def test_publishing_goes_on_where_it_was_and_rewrites_nothing_that_is_the_same(t
     thumbnail = Layout.of(job).thumbnail("p0000")
     thumbnail.unlink()
     before = Layout.of(job).manifest.stat().st_ino
+    p.publish(final=False)
+    assert not thumbnail.exists()
     p.publish()
     assert thumbnail.exists()
     assert Layout.of(job).manifest.stat().st_ino == before
@@ -108,7 +111,7 @@ def test_the_gallery_opens_from_disk_and_escapes_what_users_write(tmp_path: Path
     job = make_job(tmp_path, [{"id": "a", "prompt": evil}, {"id": "b", "prompt": "ein Löwe"}])
     work(job)
     publisher(job).publish()
-    page = Layout.of(job).page(1)
+    page = Layout.of(job).index
     text = page.read_text()
     assert "<script" not in text
     assert "&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text
@@ -123,20 +126,87 @@ def test_the_gallery_opens_from_disk_and_escapes_what_users_write(tmp_path: Path
         assert small.size == (64, 64)
 
 
-def test_pages_of_500_link_to_each_other(tmp_path: Path) -> None:
-    line = {"image": "i", "file": "i.png", "prompt": "p", "width": 1, "height": 1, "steps": 1, "seed": 1}
-    pages = gallery.pages(
-        [{**line, "image": f"i{n}", "file": f"i{n}.png"} for n in range(1001)], gallery.Summary("t", 1001, 2000, "m")
+def published(job: Job) -> dict[str, list[str]]:
+    """Every page with its links; none of them may lead nowhere."""
+    root = Layout.of(job).root
+    pages = {path: Links() for path in (root / "index.html", *root.glob("gallery/*.html"))}
+    for path, links in pages.items():
+        links.feed(path.read_text())
+        for link in links.found:
+            assert (path.parent / link).resolve().is_file(), (path, link)
+    return {path.name: links.found for path, links in pages.items()}
+
+
+def test_many_images_have_a_small_first_page_and_pages_that_are_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "PAGE", 5)
+    job = make_job(tmp_path, 12)
+    work(job, limit=7)
+    p = publisher(job)
+    p.publish(final=False)
+    pages = published(job)
+    assert {name: sum("images/" in link for link in links) for name, links in pages.items()} == {
+        "index.html": 7, "page-1.html": 5, "page-2.html": 2, "page-3.html": 0,
+    }  # fmt: skip
+    text = Layout.of(job).index.read_text()
+    assert "7 of 12 images" in text
+    assert 'http-equiv="refresh"' in text
+    assert [f'style="--d:{percent}%">{label}</a>' in text for percent, label in ((100, "1–5"), (40, "6–10"), (0, "11–12"))]
+    first, second = (Layout.of(job).page(n).stat().st_ino for n in (1, 2))
+    work(job)
+    publisher(job).publish()  # of another process
+    assert sum("images/" in link for links in published(job).values() for link in links) == 12 + 12
+    assert Layout.of(job).page(1).stat().st_ino == first
+    assert Layout.of(job).page(2).stat().st_ino != second
+    assert 'http-equiv="refresh"' not in Layout.of(job).index.read_text()
+
+
+def test_images_of_other_jobs_have_pages_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "PAGE", 5)
+    work(make_job(tmp_path, [{"id": f"old{n}", "prompt": "x"} for n in range(6)]))
+    job = make_job(tmp_path, 3, uid="bbbbbbbb-1")
+    work(job)
+    publisher(job).publish()
+    pages = published(job)
+    assert {name: sum("images/" in link for link in links) for name, links in pages.items()} == {
+        "index.html": 3, "page-1.html": 3, "page-2.html": 5, "page-3.html": 1,
+    }  # fmt: skip
+    assert len(lines(job)) == 9
+
+
+def test_a_sharded_directory_is_published_and_found_by_a_later_resource(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "SHARD_ABOVE", 3)
+    job = make_job(tmp_path, [{"id": f"p{n}", "prompt": "x", "images": 2} for n in range(2)])
+    work(job)
+    publisher(job).publish()
+    assert {path.parent.name for path in Layout.of(job).images.glob("*/*.png")} == {shard_of("p0"), shard_of("p1")}
+    published(job)
+    assert [line["file"] for line in lines(job)] == [f"{shard_of(i)}/{i}.{k}.png" for i in ("p0", "p1") for k in (0, 1)]
+    monkeypatch.setattr(opening, "SHARD_ABOVE", 1000)
+    more = make_job(tmp_path, [{"id": f"p{n}", "prompt": "x", "images": 2} for n in range(3)], uid="bbbbbbbb-1")
+    ledger = open_lane(more, replica=0, lane=0, lanes=1, pod_uid="c")
+    assert ledger.counts() == Counts(total=6, completed=4, skipped=4)
+    assert [claim.prompt.id for claim in ledger.claim()] == ["p2"]
+
+
+def test_failed_and_left_out_prompts_are_listed_with_line_and_reason(tmp_path: Path) -> None:
+    job = make_job(
+        tmp_path, text='{"id": "a", "prompt": "x"}\nnonsense\n{"id": "b", "prompt": "y"}\n', prompts={"policy": "Skip"}
     )
-    assert [page.count("<figure>") for page in pages] == [500, 500, 1]
-    layout = Layout(tmp_path, "png", "u")
-    for number, page in enumerate(pages, 1):
-        layout.page(number).parent.mkdir(exist_ok=True)
-        layout.page(number).write_text(page)
-    for number in (1, 2, 3):
-        links = re.findall(r'href="([^"]+html)"', layout.page(number).read_text())
-        assert len(links) == 4
-        assert all((layout.page(number).parent / link).resolve().is_file() for link in links)
+    ledger = open_lane(job, replica=0, lane=0, lanes=1, pod_uid="c")
+    (claim,) = ledger.claim()
+    ledger.fail(claim.prompt, ["too long"])
+    work(job, replica=1)
+    publisher(job).publish()
+    failed = [json.loads(line) for line in Layout.of(job).failures.read_text().splitlines()]
+    assert [(line["line"], line.get("id"), line["reasons"][0][:8]) for line in failed] == [
+        (1, "a", "too long"),
+        (2, None, "not JSON"),
+    ]
+    text = Layout.of(job).index.read_text()
+    assert '1 prompt failed, 1 line of the prompt file left out: <a href="failed.jsonl">' in text
+    assert len(lines(job)) == 1
 
 
 def test_the_lowest_live_replica_publishes(tmp_path: Path) -> None:
