@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,13 @@ class ModelError(Exception):
     """The model directory cannot be used; says what is wrong and what is expected."""
 
 
+_BACKBONES = ("transformer", "unet")
+"""The part that is split over GPUs; a model has one of them."""
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\Z")
+
+
 def check(model: Path) -> tuple[Json, Json]:
-    """model_index.json and transformer/config.json of a usable directory. Raises ModelError.
+    """model_index.json and the transformer's (or UNet's) config.json of a usable directory. Raises ModelError.
 
     Reads the headers of weight files, not the weights: a file that a broken download cut short is found by its size.
     """
@@ -32,9 +38,10 @@ def check(model: Path) -> tuple[Json, Json]:
         parts = {name: value for name, value in index.items() if isinstance(value, list) and len(value) == 2 and value[0]}
         for name, (_, kind) in sorted(parts.items()):
             _check_part(model / name, str(kind))
-        if "transformer" not in parts:
-            raise ModelError(f"{model}/model_index.json has no part 'transformer'; {_EXPECTED}")
-        return index, _object(model / "transformer/config.json")
+        backbone = next((name for name in _BACKBONES if name in parts), None)
+        if backbone is None:
+            raise ModelError(f"{model}/model_index.json has no part {' or '.join(map(repr, _BACKBONES))}; {_EXPECTED}")
+        return index, _object(model / backbone / "config.json")
     except OSError as error:
         raise ModelError(
             f"cannot read {error.filename or model}: {error.strerror} (this process is uid {os.getuid()})"
@@ -63,6 +70,7 @@ def _check_part(part: Path, kind: str) -> None:
     weights = sorted(part.glob("*.safetensors"))
     if not weights:
         raise ModelError(f"{part} ({kind}) has no .safetensors file; {_EXPECTED}")
+    _check_names(part, kind, weights)
     for index in part.glob("*.safetensors.index.json"):
         shards = set(_object(index).get("weight_map", {}).values())
         missing = sorted(name for name in shards if not (part / name).is_file())
@@ -70,6 +78,20 @@ def _check_part(part: Path, kind: str) -> None:
             raise ModelError(f"{part}: {len(missing)} of {len(shards)} weight files are missing: {', '.join(missing[:5])}")
     for path in weights:
         _check_weights(path)
+
+
+def _check_names(part: Path, kind: str, weights: list[Path]) -> None:
+    """Weights are loaded by their plain names: those of a variant alone, and shards without their index, are not found."""
+    plain = [path for path in weights if "." not in path.stem]
+    if not plain:
+        variant = weights[0].stem.partition(".")[2].partition("-")[0]
+        raise ModelError(
+            f"{part} ({kind}) has weights of the variant '{variant}' only ({weights[0].name}). Download the model without a "
+            f"variant, or rename the files so that '.{variant}' is gone (also inside the .index.json); spec.model.dtype decides "
+            "the precision"
+        )
+    if all(_SHARD.search(path.stem) for path in plain) and not list(part.glob("*.safetensors.index.json")):
+        raise ModelError(f"{part} ({kind}) has shards ({plain[0].name}, …) but no .safetensors.index.json that names them")
 
 
 def _check_weights(path: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from xdit_api import API_VERSION, catalogue
 from xdit_api.job import Job
 from xdit_api.report import Counts, Exit
-from xdit_runtime import gpus, modeldir
+from xdit_runtime import gpus, modeldir, space
 from xdit_runtime.ending import RefusedError
 from xdit_runtime.engine.options import unsupported
 from xdit_runtime.ledger import identity
@@ -83,7 +83,9 @@ def run(job: Job, say: Callable[[str], None], writable: Callable[[Layout], None]
     if job.device == "cuda":
         _gpus(job)
     layout = settled(layout)
-    return Ready(layout, prompts, survey(layout, prompts))
+    ready = Ready(layout, prompts, survey(layout, prompts))
+    _space(job, ready, say)
+    return ready
 
 
 def _refuse_plan(reasons: list[str]) -> None:
@@ -111,6 +113,16 @@ def _ledger(job: Job, layout: Layout, say: Callable[[str], None]) -> FrozenPromp
         for problem in error.problems:
             say(f"{job.prompts.path}: {problem}")
         raise RefusedError(Exit.INVALID_PROMPTS, str(error)) from error
+
+
+def _space(job: Job, ready: Ready, say: Callable[[str], None]) -> None:
+    found = space.verdict(space.needed(job, ready.prompts.shapes(), ready.counts), space.free(ready.layout.root))
+    if found is None:
+        return
+    refuse, text = found
+    if refuse:
+        raise RefusedError(Exit.OUTPUT_VOLUME, text)
+    say(f"WARNING: {text}")
 
 
 def _gpus(job: Job) -> None:

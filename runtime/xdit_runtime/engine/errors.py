@@ -1,5 +1,6 @@
 """From an exception to an exit code: who is to blame, and would the same input fail again. Pure: knows errors by name and text."""
 
+import errno
 from typing import Literal
 
 from xdit_api.report import Exit
@@ -39,7 +40,9 @@ def classify(error: BaseException, *, phase: Phase, device: Literal["cuda", "cpu
             return code
     if isinstance(error, PlanError):
         return Exit.INVALID_PLAN
-    if "OutOfMemoryError" in names or isinstance(error, MemoryError):
+    if _host_memory(error, names, text):
+        return Exit.OUT_OF_MEMORY
+    if "OutOfMemoryError" in names:
         # the picture or the model is too large for this GPU, which does not make the GPU bad
         return Exit.WORKER_FAILED
     if communication and any(sign in text for sign in _LOST):
@@ -51,6 +54,13 @@ def classify(error: BaseException, *, phase: Phase, device: Literal["cuda", "cpu
     if phase == "load" and _bad_model(error, names):
         return Exit.INVALID_MODEL
     return Exit.WORKER_FAILED
+
+
+def _host_memory(error: BaseException, names: set[str], text: str) -> bool:
+    """Whether this process asked for more memory than there is."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return "RuntimeError" in names and ("can't allocate memory" in text or "std::bad_alloc" in text)
 
 
 def _bad_model(error: BaseException, names: set[str]) -> bool:

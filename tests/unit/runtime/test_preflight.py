@@ -14,7 +14,7 @@ import pytest
 from tests.unit.runtime.jobs import make_job, make_model, safetensors
 from xdit_api.job import Job
 from xdit_api.report import Counts, Exit
-from xdit_runtime import gpus, modeldir, preflight, probe
+from xdit_runtime import gpus, modeldir, preflight, probe, space
 from xdit_runtime.ending import RefusedError
 from xdit_runtime.paths import Layout
 
@@ -68,6 +68,22 @@ def drop_shard(model: Path) -> None:
     safetensors(model / "vae/x-00001-of-00002.safetensors")
 
 
+def only_variant(model: Path) -> None:
+    path = model / "vae/diffusion_pytorch_model.safetensors"
+    path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors"))
+
+
+def shards_without_index(model: Path) -> None:
+    path = model / "transformer/diffusion_pytorch_model.safetensors"
+    path.rename(path.with_name("diffusion_pytorch_model-00001-of-00002.safetensors"))
+
+
+def no_backbone(model: Path) -> None:
+    index = json.loads((model / "model_index.json").read_text())
+    del index["transformer"]
+    (model / "model_index.json").write_text(json.dumps(index))
+
+
 MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (shutil.rmtree, "does not exist; expected a diffusers directory"),
     "no index": (lambda m: (m / "model_index.json").unlink(), "model_index.json is missing; expected a diffusers directory"),
@@ -82,6 +98,9 @@ MODELS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "not all shards": (drop_shard, "1 of 2 weight files are missing: x-00002-of-00002.safetensors"),
     "pickles": (lambda m: (m / "vae/pytorch_model.bin").touch(), "can run code when they are loaded: vae/pytorch_model.bin"),
     "code": (lambda m: (m / "transformer/model.py").touch(), "can run code when they are loaded: transformer/model.py"),
+    "only a variant": (only_variant, "vae (AutoencoderKL) has weights of the variant 'fp16' only"),
+    "shards without an index": (shards_without_index, "but no .safetensors.index.json that names them"),
+    "no backbone": (no_backbone, "has no part 'transformer' or 'unet'"),
     "not JSON": (lambda m: (m / "vae/config.json").write_text("{"), "vae/config.json is not JSON"),
 }
 
@@ -94,6 +113,45 @@ def test_model_directories(tmp_path: Path, name: str) -> None:
     code, message = refused(job)
     assert code == Exit.INVALID_MODEL
     assert words in message
+
+
+def test_a_variant_beside_the_plain_weights_does_no_harm(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "m")
+    safetensors(model / "vae/diffusion_pytorch_model.fp16.safetensors")
+    modeldir.check(model)
+
+
+def test_a_model_with_a_unet(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "m")
+    (model / "transformer").rename(model / "unet")
+    index = json.loads((model / "model_index.json").read_text().replace('"transformer"', '"unet"'))
+    (model / "model_index.json").write_text(json.dumps(index))
+    assert modeldir.check(model)[1] == {"num_attention_heads": 4}
+
+
+@pytest.mark.parametrize(("free", "refused", "warned"), [(None, False, False), (0, True, False), (2400, True, False),
+                                                         (2500, False, True), (24_576, False, False)])  # fmt: skip
+def test_room_for_the_images_that_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int | None, refused: bool, warned: bool
+) -> None:
+    """Three images of 64 x 64 at two bytes a pixel."""
+    monkeypatch.setattr(space, "free", lambda _path: free)
+    said: list[str] = []
+    job = make_job(tmp_path, 3)
+    if refused:
+        with pytest.raises(RefusedError) as caught:
+            preflight.run(job, said.append, lambda _layout: None)
+        assert caught.value.ending.exit == Exit.OUTPUT_VOLUME
+        assert "need about 24 KiB" in caught.value.ending.message
+    else:
+        preflight.run(job, said.append, lambda _layout: None)
+    assert bool(said) == warned
+
+
+def test_free_room_is_what_the_volume_says(tmp_path: Path) -> None:
+    free = space.free(tmp_path)
+    assert free is not None
+    assert abs(free - shutil.disk_usage(tmp_path).free) < 1 << 30
 
 
 def test_a_real_model_of_many_parts_is_whole(tmp_path: Path) -> None:
@@ -110,7 +168,7 @@ def test_a_real_model_of_many_parts_is_whole(tmp_path: Path) -> None:
         ),
         ({"gpus": 2, "gpusPerPod": 2, "degrees": {"ring": 2}, "defaults": {"height": 80}}, "height 80 (64x80) cannot be split"),
         ({"engine": {"cache": "TeaCache"}}, "engine.cache TeaCache is not available"),
-        ({"gpus": 2, "gpusPerPod": 2, "degrees": {"pipefusion": 2}}, "pipefusion 2 is not available"),
+        ({"gpus": 2, "gpusPerPod": 2, "degrees": {"cfg": 2}}, "cfg 2 is not available for flux models"),
     ],
 )
 def test_plans(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

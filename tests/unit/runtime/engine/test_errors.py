@@ -18,6 +18,15 @@ CASES: list[tuple[BaseException, Phase, Exit]] = [
     (IdentityMismatchError("weights a there, b here"), "start", Exit.IDENTITY_MISMATCH),
     (PromptFileError("line 3", []), "start", Exit.INVALID_PROMPTS),
     (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "work", Exit.WORKER_FAILED),
+    (MemoryError(), "work", Exit.OUT_OF_MEMORY),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), "load", Exit.OUT_OF_MEMORY),
+    (
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+        ),
+        "work",
+        Exit.OUT_OF_MEMORY,
+    ),
     (RuntimeError("CUDA error: an illegal memory access was encountered"), "work", Exit.CUDA_ERROR),
     (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), "load", Exit.CUDA_ERROR),
     (dist.DistBackendError("NCCL error in: ncclUnhandledCudaError: Call to CUDA function failed."), "work", Exit.NCCL_ERROR),
@@ -40,7 +49,6 @@ CASES: list[tuple[BaseException, Phase, Exit]] = [
     (SafetensorError("Error while deserializing header: incomplete metadata"), "load", Exit.INVALID_MODEL),
     (ValueError("a bug"), "work", Exit.WORKER_FAILED),
     (KeyError("a bug"), "start", Exit.WORKER_FAILED),
-    (MemoryError(), "load", Exit.WORKER_FAILED),
 ]
 
 
