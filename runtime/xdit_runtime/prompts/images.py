@@ -64,16 +64,18 @@ class Images:
 def _read(path: str) -> Found | str:
     # not blocking: a named pipe would wait for its writer for ever
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             return "is no file"
         if status.st_size > MAX_BYTES:
             return f"has {status.st_size >> 20} MiB, more than {MAX_BYTES >> 20}"
-        if not _is_image(file.read(12)):
+        if not _is_image(os.pread(handle, 12, 0)):
             return "is no PNG, JPEG or WebP image"
-        file.seek(0)
-        return Found(path, hashlib.file_digest(file, "sha256").hexdigest())
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return Found(path, hashlib.file_digest(file, "sha256").hexdigest())
+    finally:
+        os.close(handle)
 
 
 def _is_image(head: bytes) -> bool:
