@@ -15,6 +15,7 @@ _TEXT = (".json", ".txt", ".model", ".jinja")
 _PICKLE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _LIBRARIES = {"diffusers": "diffusion_pytorch_model", "transformers": "model", "stable_diffusion": "model"}
 """Libraries that may load a part, and the name that their weight files begin with."""
+_LARGEST = 50_000_000_000
 _WEIGHTLESS = ("tokenizer", "scheduler", "processor", "feature_extractor")
 """What the names of parts without weights begin or end with; the same that workers go by."""
 
@@ -50,6 +51,12 @@ def files(listing: Sequence[RepoFile], index: bytes, repo: str, include: Sequenc
         if by_path[path].size < 0 or not (by_path[path].sha256 or by_path[path].blob):
             raise FetchError(
                 Exit.FETCH_FAILED, f"the hub tells no size or no checksum of {path} of {repo}, so it could not be verified"
+            )
+        if by_path[path].size > _LARGEST:
+            raise _invalid(
+                repo,
+                f"{path} has {by_path[path].size / 1e9:.0f} GB, and hubs serve at most {_LARGEST / 1e9:.0f} GB as one file over HTTP; use a "
+                "repository with smaller shards, or put the model on a claim and use source.pvc",
             )
     return [by_path[path] for path in sorted(wanted)]
 

@@ -2,7 +2,7 @@
 
 `claim.<n>` is created with O_EXCL and never removed; the highest n owns. Its owner renews `beat.<n>` while it works and leaves
 `released.<n>` when it ends. A claim whose beat does not change for `lease` seconds of the observer's own clock is dead, and the
-next run creates n + 1. An owner that slept longer than half a lease stops by itself before it writes another byte.
+next run creates n + 1. An owner that slept longer than half a lease writes nothing more and waits for a claim again.
 """
 
 import json
@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from xdit_runtime.fetch.exits import StoppedError
 from xdit_runtime.volume import OutputVolumeError, create_exclusive, replace
 
 
@@ -60,6 +59,10 @@ def _start(pid: int) -> str | None:
     return None if fields[0] == "Z" else fields[19]
 
 
+class LostError(Exception):
+    """Another run may have taken over; nothing may be written any more."""
+
+
 class Claim:
     """The right to write. Renewed by a thread from `take` to `release`."""
 
@@ -73,10 +76,15 @@ class Claim:
         self._thread = threading.Thread(target=self._beat, name="claim", daemon=True)
         self._thread.start()
 
+    @property
+    def lost(self) -> bool:
+        """True when another run may have taken over."""
+        return self._lost or time.monotonic() - self._last > self._lease / 2
+
     def check(self) -> None:
-        """Raise StoppedError when another run may have taken over."""
-        if self._lost or time.monotonic() - self._last > self._lease / 2:
-            raise StoppedError("another run took over while this one did not get to run; it goes on with the same files")
+        """Raise LostError when another run may have taken over."""
+        if self.lost:
+            raise LostError
 
     def release(self) -> None:
         """Let the next run start at once."""

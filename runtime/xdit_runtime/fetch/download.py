@@ -20,7 +20,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
 class Downloads:
-    """The files of one run. `check` may raise StoppedError at any time; `say` prints a line."""
+    """The files of one run. `check` may raise at any time, which ends it; `say` prints a line."""
 
     def __init__(
         self,
@@ -74,8 +74,8 @@ class Downloads:
             thread.start()
         line = time.monotonic() + _LINE_EVERY
         try:
-            while any(thread.is_alive() for thread in threads) and not self._failed.is_set():
-                self._failed.wait(0.05)
+            while not self._failed.is_set() and (alive := [thread for thread in threads if thread.is_alive()]):
+                alive[0].join(0.05)
                 if time.monotonic() >= line:
                     self._say(progress.line(time.monotonic()))
                     line += _LINE_EVERY
@@ -101,6 +101,8 @@ class Downloads:
                 lambda: self._hub.download(file, part, lambda count: progress.at(file.path, count), self._checkpoint),
             )
             found = digest(part, file, self._checkpoint)
+            # between a long sleep and a rename or a deletion
+            self._checkpoint()
             if found is not None:
                 store.accept(file)
                 self._say(f"{file.path}: {size(file.size)}, verified")

@@ -45,7 +45,7 @@ class FetchError(Exception):
 
 
 class StoppedError(Exception):
-    """Told to stop, or another run took the place of this one."""
+    """Told to stop by a signal."""
 
 
 def of_os_error(error: OSError, root: Path) -> FetchError:

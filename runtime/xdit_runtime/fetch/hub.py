@@ -26,10 +26,6 @@ from xdit_runtime.fetch.options import Options
 from xdit_runtime.fetch.partfile import PartFile
 
 _TIMEOUT = 30.0
-_LARGEST = 50_000_000_000
-"""Bytes of the largest file that hubs serve over plain HTTP."""
-
-
 # the library's 10 MiB are lost with each connection that breaks, and a slow line would not move for minutes
 constants.DOWNLOAD_CHUNK_SIZE = 2**18
 
@@ -77,12 +73,6 @@ class Hub:
 
         Raises FetchError, UnavailableError (the part keeps what came), OSError of the volume, or what `checkpoint` raises.
         """
-        if file.size > _LARGEST:
-            raise FetchError(
-                Exit.INVALID_MODEL,
-                f"{file.path} of {self._options.repo} has {file.size / 1e9:.0f} GB, and hubs serve at most {_LARGEST / 1e9:.0f} GB as one "
-                "file over HTTP; use a repository with smaller shards, or put the model on a claim and use source.pvc",
-            )
         with PartFile(part, moved, checkpoint) as into:
             if into.start > file.size:
                 into.seek(0)

@@ -74,15 +74,21 @@ def fetch(options: Options, token: str | None, stop: threading.Event, say: Say) 
     if found is not None:
         return f"{store.final} is complete: {_summary(found)}; nothing to fetch"
     store.prepare()
-    held = claim.take(store.work, options.lease, lambda: store.complete() is not None, _waiter(stop), _teller(say))
-    if held is None:
-        found = store.complete()
-        return f"{store.final} is complete, fetched by another run: {_summary(found) if found else ''}"
-    try:
-        made = _download(options, token, store, held, stop, say)
-        return f"{store.final} is complete: {_summary(made)}"
-    finally:
-        held.release()
+    while True:
+        held = claim.take(store.work, options.lease, lambda: store.complete() is not None, _waiter(stop), _teller(say))
+        if held is None:
+            found = store.complete()
+            return f"{store.final} is complete, fetched by another run{': ' + _summary(found) if found else ''}"
+        try:
+            made = _download(options, token, store, held, stop, say)
+            return f"{store.final} is complete: {_summary(made)}"
+        except (claim.LostError, OSError, OutputVolumeError):
+            # who sleeps while another takes over may find its files gone before it finds its claim gone
+            if not held.lost:
+                raise
+            say("this run fell silent for too long, so another one may have taken over; joining it")
+        finally:
+            held.release()
 
 
 def _download(options: Options, token: str | None, store: Store, held: claim.Claim, stop: threading.Event, say: Say) -> Manifest:

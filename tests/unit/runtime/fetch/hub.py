@@ -7,6 +7,7 @@ request that carries the hub's token.
 import hashlib
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -222,15 +223,23 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no error of the hub."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def running() -> Iterator[FakeHub]:
     """A hub with no repositories, until the block ends."""
     hub = FakeHub()
     handler: Callable[..., Handler] = type("BoundHandler", (Handler,), {"hub": hub})
-    servers = [ThreadingHTTPServer((address, 0), handler) for address in ADDRESSES]
+    servers = [_Server((address, 0), handler) for address in ADDRESSES]
     hub.url, hub.cdn = (f"http://{address}:{server.server_port}" for address, server in zip(ADDRESSES, servers, strict=True))
     for server in servers:
-        server.daemon_threads = True
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         yield hub

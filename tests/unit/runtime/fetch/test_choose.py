@@ -106,3 +106,11 @@ def test_what_cannot_be_verified_is_not_fetched(file: RepoFile) -> None:
     with pytest.raises(FetchError, match="no size or no checksum of model_index") as caught:
         choose.files([file], b"{}", "lab/m", ())
     assert caught.value.exit == Exit.FETCH_FAILED
+
+
+def test_a_file_that_plain_http_does_not_serve_is_refused() -> None:
+    files = wanted(10)
+    listing = [RepoFile(path, 50_000_000_001 if "00002.s" in path else 10, "0", "b") for path in files]
+    with pytest.raises(FetchError, match=r"of-00002.safetensors has 50 GB, and hubs serve at most 50 GB") as caught:
+        choose.files(listing, files["model_index.json"], "lab/m", ())
+    assert caught.value.exit == Exit.INVALID_MODEL

@@ -76,7 +76,7 @@ def test_the_endpoint_is_argument_then_variable_then_the_public_hub() -> None:
     assert parse("--endpoint", "http://x:1", HF_ENDPOINT="https://hub.lab").endpoint == "http://x:1"
 
 
-def test_tokens_that_cannot_be_are_refused_without_being_shown(tmp_path: Path) -> None:
+def test_a_token_comes_from_the_file_then_the_variable_and_is_never_shown(tmp_path: Path) -> None:
     token = tmp_path / "token"
     with_file = parse("--token-file", str(token))
     with pytest.raises(FetchError, match="cannot read the token file"):
@@ -88,6 +88,8 @@ def test_tokens_that_cannot_be_are_refused_without_being_shown(tmp_path: Path) -
     with pytest.raises(FetchError, match="does not hold a token") as caught:
         options.read_token(with_file, {})
     assert "hf_" not in str(caught.value)
+    token.write_text("hf_file\n")
+    assert options.read_token(with_file, {"HF_TOKEN": "hf_x"}) == "hf_file"
     assert options.read_token(parse(), {"HF_TOKEN": " hf_x "}) == "hf_x"
     assert options.read_token(parse(), {}) is None
 
