@@ -17,7 +17,7 @@ ImageCount = Annotated[int, Field(ge=1, le=64, json_schema_extra={"format": "int
 Seed = Annotated[int, Field(ge=0, le=2**53 - 1, json_schema_extra={"format": "int64"})]
 PromptText = Annotated[str, Field(min_length=1, max_length=2000)]
 MAX_SCALE = 10
-LoraName = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")]
+LoraName = Annotated[str, Field(max_length=64, pattern="^[A-Za-z0-9_-]{1,64}$")]
 LoraScale = Annotated[float, Field(ge=-MAX_SCALE, le=MAX_SCALE, json_schema_extra={"format": "double"})]
 Degree = Annotated[int, Field(ge=1, le=64, json_schema_extra={"format": "int32"})]
 
@@ -142,13 +142,7 @@ class Parallelism(Model):
 
 
 PromptPath = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=512,
-        pattern=r"\.(jsonl|json|txt|csv)$",
-        json_schema_extra=rules(RELATIVE),
-    ),
+    str, Field(min_length=1, max_length=512, pattern=r"\.(jsonl|json|txt|csv)$", json_schema_extra=rules(RELATIVE))
 ]
 
 

@@ -22,6 +22,7 @@ MAX_KEPT = 1000
 """Problems that are kept when the file is refused; the rest is counted."""
 MAX_LEFT_OUT = 100_000
 """Lines that policy Skip may leave out. More than that is another file than the one that was meant."""
+_BLOCK = 2**20
 Pairs = npt.NDArray[np.int64]
 """(position of a prompt whose id was used before, position of the first one with that id), by position."""
 
@@ -126,17 +127,24 @@ def _refuse(job: Job, problems: _Problems, good: int, repeated: Pairs, explained
 
 def _without(out: BinaryIO, table: Table, end: int, repeated: Pairs) -> tuple[Table, int]:
     """Move the prompts that stay over those that do not; the new table and the new end."""
-    lengths = np.diff(table["offset"], append=np.uint64(end))
-    stays = np.ones(len(table), dtype=np.bool_)
-    stays[repeated[:, 0]] = False
-    to = 0
-    for start, length in zip(table["offset"][stays].tolist(), lengths[stays].tolist(), strict=True):
-        if start != to:
-            os.pwrite(out.fileno(), os.pread(out.fileno(), length, start), to)
-        to += length
-    kept = table[stays]
-    kept["offset"] = np.cumsum(lengths[stays]) - lengths[stays]
+    gone = repeated[:, 0]
+    starts = np.append(table["offset"], np.uint64(end))
+    to = int(starts[gone[0]])
+    for position, following in zip(gone, [*gone[1:], len(table)], strict=True):
+        to = _move(out.fileno(), int(starts[position + 1]), int(starts[following]), to)
+    lengths = np.delete(np.diff(starts), gone)
+    kept = np.delete(table, gone)
+    kept["offset"] = np.cumsum(lengths) - lengths
     return kept, to
+
+
+def _move(handle: int, start: int, end: int, to: int) -> int:
+    """Copy a part of a file to a place before it; where the copy ends."""
+    while start < end:
+        block = os.pread(handle, min(_BLOCK, end - start), start)
+        os.pwrite(handle, block, to)
+        start, to = start + len(block), to + len(block)
+    return to
 
 
 def _line(problem: Problem) -> int:

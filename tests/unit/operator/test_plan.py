@@ -108,10 +108,10 @@ def test_largest_divisor(number: int, limit: int) -> None:
         ),
         (
             {
-                "prompts": {"volume": {"claimName": "d", "path": "in/p.jsonl"}},
+                "prompts": {"volume": {"claimName": "d", "path": "in/p.csv"}},
                 "model": {"id": "black-forest-labs/FLUX.1-dev", "source": {"pvc": {"claimName": "m"}}},
             },
-            ("/models", "/xdit/prompts/in/p.jsonl", "jsonl", "/outputs/posters", "posters"),
+            ("/models", "/xdit/prompts/in/p.csv", "csv", "/outputs/posters", "posters"),
         ),
     ],
 )

@@ -160,6 +160,13 @@ def test_ranks_are_killed_before_the_kubelet_kills_the_pod(seconds: int | None, 
     assert resolved(of).grace_seconds == expected
 
 
+def test_the_job_says_what_bad_lines_do_and_where_images_may_be() -> None:
+    volume = resolved(spec(prompts={"volume": {"claimName": "data", "path": "in/p.csv"}, "policy": "Skip"})).prompts
+    assert (volume.path, volume.format, volume.policy, volume.root) == ("/xdit/prompts/in/p.csv", "csv", "Skip", "/xdit/prompts")
+    inline = resolved(spec()).prompts
+    assert (inline.policy, inline.root) == ("Fail", None)
+
+
 def test_inline_prompts_travel_in_the_job_config_map() -> None:
     _, config_map, *_ = base(source(spec(prompts={"inline": [{"id": "a", "prompt": "ü\nx", "seed": 3}]})))
     (line,) = config_map["data"]["prompts.jsonl"].splitlines()
