@@ -48,11 +48,8 @@ class Summary:
     """Lines of the prompt file."""
     others: int
     """Images of other jobs in the same directory."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more can come. Failed prompts may have made some of their images."""
-        return self.completed == self.total
+    ended: bool
+    """Nothing more can come."""
 
 
 @dataclass(frozen=True, slots=True)

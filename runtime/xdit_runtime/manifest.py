@@ -8,7 +8,7 @@ import hashlib
 import heapq
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 
 import numpy as np
@@ -19,6 +19,7 @@ from xdit_runtime.imagefile import read_record
 from xdit_runtime.ledger import journal
 from xdit_runtime.ledger.done import Finished, places
 from xdit_runtime.ledger.journal import JournalReader, Place
+from xdit_runtime.ledger.opening import complete, failed_mask
 from xdit_runtime.paths import Layout
 from xdit_runtime.prompts import FrozenPrompts
 from xdit_runtime.volume import guarded
@@ -62,6 +63,10 @@ class Manifest:
     def strangers(self) -> list[str]:
         """Names of images that other resources made, sorted."""
         return sorted(self._finished.others)
+
+    def complete(self, failed: Iterable[str]) -> bool:
+        """Whether every image of this resource exists, but for those of failed prompts."""
+        return complete(self._prompts, self._finished.bits, failed_mask(self._prompts, failed))
 
     def look(self) -> None:
         """Find new images and lines. Raises OutputVolumeError."""

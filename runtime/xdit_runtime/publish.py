@@ -76,7 +76,7 @@ class Publisher:
             if final:
                 self._thumbnails()
             failed = self._failed.records()
-            self._gallery(len(failed))
+            self._gallery([str(record["id"]) for record in failed])
             if len(failed) + len(self._left_out) != self._failures:
                 self._failures = len(failed) + len(self._left_out)
                 self._write(self._layout.failures, _jsonl([*failed, *self._left_out]))
@@ -87,11 +87,18 @@ class Publisher:
                 self._manifest_due = ended + _SHARE * (ended - began)
             self._manifest.close()
 
-    def _gallery(self, failed: int) -> None:
+    def _gallery(self, failed: Sequence[str]) -> None:
         strangers = self._manifest.strangers
         total, completed = self._prompts.total, int(self._manifest.done.sum())
         summary = gallery.Summary(
-            self._job.name, self._job.model.id, completed, total, failed, len(self._left_out), len(strangers)
+            title=self._job.name,
+            model=self._job.model.id,
+            completed=completed,
+            total=total,
+            failed=len(failed),
+            left_out=len(self._left_out),
+            others=len(strangers),
+            ended=self._manifest.complete(failed),
         )
         pages: Sequence[Page] = ()
         if total + len(strangers) > PAGE:

@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.unit.runtime.jobs import UID, make_job, picture, safetensors
 from xdit_api.job import Job
 from xdit_api.report import Counts
-from xdit_runtime.ledger import Claim, LaneLedger, identity, open_lane
-from xdit_runtime.ledger.order import first_position
+from xdit_runtime import volume
+from xdit_runtime.ledger import Claim, LaneLedger, crashes, done, identity, open_lane
+from xdit_runtime.ledger.decisions import decide
+from xdit_runtime.ledger.opening import open_prompts, survey
+from xdit_runtime.ledger.order import first_position, walk
 from xdit_runtime.ledger.temporary import scratch
 from xdit_runtime.paths import Layout
 from xdit_runtime.sink import Made, Sink
@@ -278,6 +282,182 @@ def test_identity_differs_with_weights_and_dtype_but_not_with_degrees(tmp_path: 
     with pytest.raises(identity.IdentityMismatchError, match=r"weights .* there, .* here"):
         identity.join(job, layout, scratch(layout))
     assert json.loads(layout.identity.read_text())["uid"] == UID
+
+
+def crash(job: Job, time: Time, pod: str) -> Claim:
+    """A life of a lane that dies while it draws what it claimed, under a supervisor that sees it."""
+    claim = take(lane(job, time, pod=pod))
+    crashes.mark(Layout.of(job), [claim.name], f"rank 1 of {pod} was killed")
+    return claim
+
+
+def test_a_prompt_that_kills_two_lives_fails_and_the_job_is_complete_without_it(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 3)
+    time = Time()
+    assert crash(job, time, "a").name == "p0000.1"
+    assert crash(job, time, "b").name == "p0000.2"
+    last = lane(job, time, pod="c")
+    assert make(job, last) == ["p0001", "p0002"]
+    assert last.complete()
+    assert last.counts() == Counts(total=3, completed=2, failed=1)
+    (record,) = crashes.Failed(last.layout).records()
+    assert (record["id"], record["line"], record["reasons"]) == ("p0000", 1, ["rank 1 of a was killed", "rank 1 of b was killed"])
+    found = survey(last.layout, open_prompts(job, last.layout))
+    assert (found.complete, found.counts) == (True, Counts(total=3, completed=2, failed=1))
+    assert lane(job, time, pod="d").claim() == []
+    assert time.now == 1000.0
+
+
+def test_a_crash_frees_the_claim_at_once_for_any_lane(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 1)
+    time = Time()
+    other = lane(job, time, replica=1)
+    crash(job, time, "a")
+    assert take(other).name == "p0000.2"
+    assert time.now == 1000.0
+
+
+def test_two_words_of_one_crash_count_once(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 1)
+    claim = crash(job, Time(), "a")
+    crashes.mark(Layout.of(job), [claim.name], "the same again")
+    (found,) = crashes.crashes(Layout.of(job), "p0000", 1)
+    assert found.reason == "rank 1 of a was killed"
+    assert not crashes.poisonous([found, found])
+    with pytest.raises(ValueError, match=r"'p0000' is not a claim"):
+        crashes.mark(Layout.of(job), ["p0000"], "x")
+
+
+def test_what_failed_for_one_resource_is_tried_again_by_another(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 2)
+    time = Time()
+    crash(job, time, "a")
+    crash(job, time, "b")
+    assert make(job, lane(job, time, pod="c")) == ["p0001"]
+    other = make_job(tmp_path, 2, uid="bbbbbbbb-1")
+    time.now += job.lease_seconds
+    assert make(other, lane(other, time, replica=1)) == ["p0000"]
+    again = lane(job, time, pod="d")
+    assert again.counts() == Counts(total=2, completed=2, failed=1)
+
+
+def test_a_prompt_that_the_engine_refuses_fails_at_once_for_every_lane(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 2)
+    time = Time()
+    first, second = lane(job, time), lane(job, time, replica=1)
+    claim = take(first)
+    first.fail(claim.prompt, ["77 words too many"])
+    assert make(job, second) == ["p0001"]
+    assert second.complete()
+    assert time.now == 1000.0
+
+
+def test_a_batch_holds_one_shape_and_as_many_images_as_asked_for(tmp_path: Path) -> None:
+    small = [{"id": f"s{n}", "prompt": "x", "images": 1 + n % 2} for n in range(4)]
+    large = [{"id": f"l{n}", "prompt": "x", "width": 128} for n in range(5)]
+    job = make_job(tmp_path, [*small[:2], *large, *small[2:]])
+    ledger = lane(job, Time())
+    # the shape with the most prompts comes first
+    got = [[claim.prompt.id for claim in ledger.claim(lambda _prompt: 3)] for _ in range(5)]
+    assert got == [["l0", "l1", "l2"], ["l3", "l4"], ["s0", "s1"], ["s2", "s3"], []]
+
+
+def test_more_of_a_shape_is_given_without_waiting_and_nothing_else(tmp_path: Path) -> None:
+    job = make_job(tmp_path, [{"id": "a", "prompt": "x"}, {"id": "b", "prompt": "x"}, {"id": "c", "prompt": "x", "width": 128}])
+    time = Time()
+    ledger = lane(job, time)
+    first = take(ledger)
+    assert [claim.prompt.id for claim in ledger.claim(lambda _prompt: 9, like=first.prompt)] == ["b"]
+    assert ledger.claim(lambda _prompt: 9, like=first.prompt) == []
+    assert [claim.prompt.id for claim in ledger.claim()] == ["c"]
+    dead = lane(job, time, replica=1)
+    assert dead.claim(like=first.prompt) == []
+    assert time.now == 1000.0
+
+
+def test_a_batch_of_taken_over_claims_is_full_too(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 5)
+    time = Time()
+    assert len(lane(job, time).claim(lambda _prompt: 5)) == 5
+    thief = lane(job, time, replica=1)
+    assert [claim.name for claim in thief.claim(lambda _prompt: 3)] == ["p0000.2", "p0001.2", "p0002.2"]
+    assert [claim.name for claim in thief.claim(lambda _prompt: 3)] == ["p0003.2", "p0004.2"]
+
+
+def test_only_the_missing_images_of_a_prompt_are_claimed_and_all_that_is_held_can_be_given_back(tmp_path: Path) -> None:
+    job = make_job(tmp_path, [{"id": "a", "prompt": "x", "images": 4}, {"id": "b", "prompt": "x"}])
+    time = Time()
+    dead = lane(job, time)
+    claim = take(dead)
+    assert claim.missing == (0, 1, 2, 3)
+    sink = Sink(dead, job, lambda _line: None)
+    sink.put([Made(claim.prompt, k, picture(job, claim.prompt, k), 0.1) for k in (0, 2)])
+    sink.close()
+    next_ = lane(job, time, pod="b")
+    got = next_.claim(lambda _prompt: 3)
+    assert [(claim.prompt.id, claim.missing) for claim in got] == [("a", (1, 3)), ("b", (0,))]
+    finish(job, next_, got[1])
+    assert next_.release_all() == []
+    assert [claim.name for claim in lane(job, time, replica=1).claim(lambda _prompt: 9)] == ["a.3"]
+
+
+def test_lanes_walk_the_shapes_in_one_order_each_from_its_own_place() -> None:
+    bucket = np.array([7, 7, 3, 7, 3, 7, 3, 3, 3, 3], dtype=np.uint32)
+    assert walk(bucket, 0).tolist() == [2, 4, 6, 7, 8, 9, 0, 1, 3, 5]
+    assert walk(bucket, 1).tolist() == [7, 8, 9, 2, 4, 6, 3, 5, 0, 1]
+    assert sorted(walk(np.zeros(1000, dtype=np.uint32), 5).tolist()) == list(range(1000))
+
+
+def test_what_is_decided_once_is_decided_by_the_first(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    layout = Layout.of(job)
+    layout.make()
+
+    def slower() -> dict[str, object]:
+        assert decide(layout, lambda: {"attention": "sdpa"}) == {"attention": "sdpa"}
+        return {"attention": "flash"}
+
+    assert decide(layout, slower) == {"attention": "sdpa"}
+    assert decide(layout, lambda: {"attention": "flash"}) == {"attention": "sdpa"}
+    other = Layout.of(make_job(tmp_path, uid="bbbbbbbb-1"))
+    assert decide(other, lambda: {"attention": "flash"}) == {"attention": "flash"}
+
+
+def test_images_of_an_id_that_differs_only_in_case_are_refused(tmp_path: Path) -> None:
+    make(first := make_job(tmp_path, [{"id": "Cat", "prompt": "x"}]), lane(first, Time()))
+    with pytest.raises(identity.IdentityMismatchError, match=r"Cat.png exists: ids must differ by more than case.*'cat'"):
+        lane(make_job(tmp_path, [{"id": "cat", "prompt": "x"}], uid="bbbbbbbb-1"), Time())
+
+
+def test_an_image_that_vanishes_is_missed_before_the_job_is_called_complete(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 2)
+    ledger = lane(job, Time())
+    make(job, ledger)
+    assert ledger.complete()
+    ledger.layout.image("p0001").unlink()
+    assert not ledger.complete()
+
+
+def test_a_directory_that_did_not_change_is_not_listed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job(tmp_path, 3)
+    ledger = lane(job, Time())
+    time = Time()
+    finished = done.Finished(ledger.layout, open_prompts(job, ledger.layout), time.clock)
+    listed: list[Path] = []
+
+    def listing(folder: Path) -> list[str]:
+        listed.append(folder)
+        return volume.listing(folder)
+
+    monkeypatch.setattr("xdit_runtime.ledger.done.listing", listing)
+    for _ in range(5):
+        finished.look()
+        time.now += 1.0
+    # once more after the step of the file system's clock, then never
+    assert len(listed) == 3
+    make(job, ledger)
+    finished.look()
+    assert done.count(finished.bits) == 3
 
 
 def test_junk_in_the_directories_is_passed_over(tmp_path: Path) -> None:

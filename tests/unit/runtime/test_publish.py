@@ -205,6 +205,7 @@ def test_failed_and_left_out_prompts_are_listed_with_line_and_reason(tmp_path: P
         (2, None, "not JSON"),
     ]
     text = Layout.of(job).index.read_text()
+    assert "refresh" not in text
     assert '1 prompt failed, 1 line of the prompt file left out: <a href="failed.jsonl">' in text
     assert len(lines(job)) == 1
 
