@@ -65,16 +65,16 @@ def measure(source: Path, format: PromptFormat, policy: str, work: Path) -> dict
     )  # fmt: skip
     lines, table = work / "frozen", work / "table"
     out = {"base_mib": _peak()}
-    _timed(out, "freeze_seconds", lambda: freeze(job, lines, table))
+    _timed(out, "freeze", lambda: freeze(job, lines, table))
     out["freeze_peak_mib"] = _peak()
-    prompts = _timed(out, "open_seconds", lambda: FrozenPrompts(lines, read_table(table, lines)))
-    _timed(out, "find_all_seconds", lambda: prompts.find(f"subject-{n:07d}" for n in range(len(prompts))))
-    _timed(out, "shapes_seconds", prompts.shapes)
-    _timed(out, "first_lines_seconds", lambda: prompts.first_lines(prompts.sizes()))
+    prompts = _timed(out, "open", lambda: FrozenPrompts(lines, read_table(table, lines)))
+    _timed(out, "find_all", lambda: prompts.find(f"subject-{n:07d}" for n in range(len(prompts))))
+    _timed(out, "shapes", prompts.shapes)
+    _timed(out, "first_lines", lambda: prompts.first_lines(prompts.sizes()))
     step = max(1, len(prompts) // 10_000)
-    _timed(out, "read_10000_seconds", lambda: [prompts[n] for n in range(0, len(prompts), step)])
+    _timed(out, "read_10000", lambda: [prompts[n] for n in range(0, len(prompts), step)])
     out["peak_mib"] = _peak()
-    _timed(out, "table_again_seconds", lambda: table_of(lines))
+    _timed(out, "table_again", lambda: table_of(lines))
     out["prompts"] = len(prompts)
     out["left_out"] = sum(1 for _ in prompts.left_out())
     out["source_mib"], out["frozen_mib"], out["table_mib"] = (p.stat().st_size / 2**20 for p in (source, lines, table))
@@ -87,9 +87,10 @@ def _peak() -> float:
 
 
 def _timed(out: dict[str, float], name: str, step: Callable[[], T]) -> T:
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     value = step()
-    out[name] = time.perf_counter() - started
+    out[f"{name}_seconds"] = time.perf_counter() - started
+    out[f"{name}_cpu_seconds"] = time.process_time() - worked
     return value
 
 

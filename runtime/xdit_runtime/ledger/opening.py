@@ -57,7 +57,13 @@ def open_prompts(job: Job, layout: Layout) -> FrozenPrompts:
         exists = layout.prompts.exists()
     if not exists:
         _freeze(job, layout)
-    return FrozenPrompts(layout.prompts, read_table(layout.prompt_index, layout.prompts))
+    table = read_table(layout.prompt_index, layout.prompts)
+    with guarded(layout.prompt_index):
+        kept = layout.prompt_index.exists()
+    if not kept:
+        # whoever froze them died before it was kept; making it takes seconds for a million prompts
+        create_once(layout.prompt_index, table.tobytes(), scratch(layout))
+    return FrozenPrompts(layout.prompts, table)
 
 
 def skipped(layout: Layout) -> int:

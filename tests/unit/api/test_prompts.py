@@ -61,6 +61,8 @@ LORAS = 'loras: input should be a list such as ["ink", {"name": "sketch", "scale
 EACH = 'loras: each must be a name or an object such as {"name": "ink", "scale": 0.5}, not '
 BAD = [
     ('{"id": "a"', "not JSON: Expecting ',' delimiter at column 11"),
+    ('  {"id" 3}', "not JSON: Expecting ':' delimiter at column 9"),
+    ('{"prompt": "x"} {"prompt": "y"}', "not JSON: Extra data at column 16"),
     ('{"a": NaN, "prompt": "x"}', "not JSON: NaN is no JSON number"),
     ('{"a": ' + "1" * 5000 + "}", "not JSON: a number has too many digits"),
     ("[" * 100_000, "not JSON: nested too deeply"),

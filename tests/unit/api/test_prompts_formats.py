@@ -1,14 +1,19 @@
 """The four formats: what each takes and where it says that something is wrong."""
 
 import io
+import re
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.unit.api.prompt_files import SETTING, said
 from xdit_api.job import PromptFormat
-from xdit_api.prompts import Problem, Prompt, check, parse
+from xdit_api.prompts import FIELDS, Problem, Prompt, check, parse
 from xdit_api.prompts.formats import json_list
 from xdit_api.prompts.lines import MAX_LINE
+
+ROOT = Path(__file__).parents[3]
 
 
 def read(format: PromptFormat, text: str) -> list[Prompt]:
@@ -160,3 +165,19 @@ def test_a_line_that_is_no_text_does_not_move_the_others(format: PromptFormat) -
     ]
     assert [i.line for i in parse(format, io.BytesIO(data), SETTING) if isinstance(i, Prompt)] == [1, 4]
     assert said(format, "x\n".encode("utf-16")) == ["line 1: not UTF-8 but UTF-16: save the file as UTF-8"]
+
+
+EXAMPLES = re.findall(r"```(jsonl|json|csv|txt)\n(.*?)```", (ROOT / "docs/prompts.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize(("format", "text"), EXAMPLES, ids=[format for format, _ in EXAMPLES])
+def test_the_examples_of_the_documentation_are_right(format: PromptFormat, text: str) -> None:
+    prompts = read(format, text)
+    assert len(prompts) >= 2
+    assert all(p.id in ("cat", "cat-ink", "cat-night", "dog", f"{p.line:06d}") for p in prompts)
+
+
+def test_the_documentation_has_every_format_and_field() -> None:
+    assert sorted(format for format, _ in EXAMPLES) == sorted(get_args(PromptFormat))
+    text = (ROOT / "docs/prompts.md").read_text()
+    assert [name for name in sorted(FIELDS) if f"`{name}`" not in text] == []

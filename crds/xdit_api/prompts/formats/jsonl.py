@@ -12,17 +12,21 @@ from xdit_api.prompts.problems import Problem
 
 def read(file: BinaryIO) -> Iterator[Record | Problem]:
     """Records in file order."""
-    decode = strictjson.DECODER.decode
+    decode = strictjson.DECODER.raw_decode
     for item in decoded(file):
         if isinstance(item, Problem):
             yield item
             continue
-        number, text = item
+        number, line = item
+        text = line.strip()
+        if not text:
+            continue
         try:
-            value = decode(text.rstrip())
+            value, end = decode(text)
+            if end != len(text):
+                raise json.JSONDecodeError("Extra data", text, end)
         except strictjson.ERRORS as error:
-            if text.strip():
-                at = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-                yield Problem(number, f"not JSON: {strictjson.reason(error)}{at}")
+            at = f" at column {error.pos + 1 + line.index(text)}" if isinstance(error, json.JSONDecodeError) else ""
+            yield Problem(number, f"not JSON: {strictjson.reason(error)}{at}")
             continue
         yield Record(number, number, value)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from tests.unit.runtime.jobs import make_job
 from xdit_api.prompts import Problem, Prompt
+from xdit_runtime.ledger.opening import open_prompts
+from xdit_runtime.paths import Layout
 from xdit_runtime.prompts import FrozenPrompts, Shape, freeze
 from xdit_runtime.prompts.coding import decode, decode_left_out, encode, encode_left_out, is_left_out
 from xdit_runtime.prompts.frozen import read_table, table_of
@@ -115,3 +117,15 @@ def test_a_table_that_is_not_whole_is_made_again(tmp_path: Path, damage: str) ->
     again = read_table(table, tmp_path / "lines")
     assert again.tobytes() == table_of(tmp_path / "lines").tobytes() == whole
     assert prompts[4].id == "p4"
+
+
+def test_a_lost_table_is_made_once_for_all_lanes(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    layout = Layout.of(job)
+    layout.make()
+    open_prompts(job, layout).close()
+    whole = layout.prompt_index.read_bytes()
+    layout.prompt_index.unlink()
+    open_prompts(job, layout).close()
+    assert layout.prompt_index.read_bytes() == whole
+    assert list(layout.scratch.iterdir()) == []
