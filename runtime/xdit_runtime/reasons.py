@@ -48,15 +48,19 @@ def ending_of(lane: LaneEnd) -> Ending:
                 return failed(echo, failure.message, failure.rank)
     if len(lane.ends) == lane.size:
         return ended_well([end.outcome for end in lane.ends], lane.ends[0].counts)
+    if lane.oom and lane.torchrun == -signal.SIGKILL:
+        return failed(Exit.OUT_OF_MEMORY, f"the launcher of the ranks was killed because {_LIMIT}")
     last = next((line.strip() for line in reversed(lane.tail) if line.strip()), "no output")
     return failed(Exit.WORKER_FAILED, f"torchrun ended with {lane.torchrun} before its ranks had started or ended: {last}")
+
+
+_LIMIT = "the pod's memory limit was reached: raise worker.resources.limits.memory"
 
 
 def _died(rank: int, lane: LaneEnd) -> Ending:
     code = lane.exit_codes.get(rank)
     if lane.oom and code in (None, -signal.SIGKILL):
-        text = f"rank {rank} was killed because the pod's memory limit was reached: raise worker.resources.limits.memory"
-        return failed(Exit.OUT_OF_MEMORY, text, rank)
+        return failed(Exit.OUT_OF_MEMORY, f"rank {rank} was killed because {_LIMIT}", rank)
     if code is None:
         return failed(Exit.WORKER_FAILED, f"rank {rank} died without a word", rank)
     if code < 0:

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
@@ -20,9 +20,12 @@ from xdit_api.report import Counts, LaneProgress, Outcome
 from xdit_runtime import handshake, rankpipe
 from xdit_runtime.engine.errors import Phase, classify, sentence
 from xdit_runtime.engine.pulse import Every
+from xdit_runtime.engine.watch import while_active
 from xdit_runtime.handshake import RankContext, RankEnd, RankFailure
 
 if TYPE_CHECKING:
+    from xdit_runtime.engine.base import Engine
+    from xdit_runtime.engine.groups import Control
     from xdit_runtime.engine.loop import Leader
 
 BEAT_SECONDS = 1.0
@@ -91,14 +94,7 @@ def _leader(context: RankContext, life: _Life) -> "Leader":
 
 def run(context: RankContext, life: _Life) -> tuple[Outcome, Counts]:
     """One rank from its first group to the end of the lane; how it ended, equal on all ranks."""
-    from xdit_runtime.engine import groups, loop
-    from xdit_runtime.engine.base import World
-    from xdit_runtime.engine.choice import engine_for
-    from xdit_runtime.engine.watch import while_active
-
-    job = context.job
-    handshake.beat(context.lane_dir, context.rank)
-    leader = _leader(context, life) if context.rank == 0 else None
+    leader: Leader | None = None
 
     def pulse() -> None:
         handshake.beat(context.lane_dir, context.rank)
@@ -106,6 +102,25 @@ def run(context: RankContext, life: _Life) -> tuple[Outcome, Counts]:
             leader.beat()
 
     alive = Every(BEAT_SECONDS, pulse, time.monotonic)
+    with while_active(alive):
+        alive()
+        leader = _leader(context, life) if context.rank == 0 else None
+        engine, control = _ready(context, life, alive)
+    from xdit_runtime.engine import loop
+
+    control.gather(alive)
+    end = loop.run(engine, control, leader, alive=alive, stop=lambda: handshake.stop_asked(context.lane_dir))
+    control.part()
+    return end
+
+
+def _ready(context: RankContext, life: _Life, alive: Callable[[], None]) -> "tuple[Engine, Control]":
+    """Import, meet the other ranks, load."""
+    from xdit_runtime.engine import groups
+    from xdit_runtime.engine.base import World
+    from xdit_runtime.engine.choice import engine_for
+
+    job = context.job
     world = World(
         rank=context.rank,
         local_rank=context.local_rank,
@@ -119,14 +134,10 @@ def run(context: RankContext, life: _Life) -> tuple[Outcome, Counts]:
     life.phase = "load"
     engine = engine_for(job, world, control)
     began = time.monotonic()
-    with while_active(alive):
-        engine.load(lambda _part: alive())
+    engine.load(lambda _part: alive())
     life.load_seconds = round(time.monotonic() - began, 2)
     life.phase = "work"
-    control.gather(alive)
-    end = loop.run(engine, control, leader, alive=alive, stop=lambda: handshake.stop_asked(context.lane_dir))
-    control.part()
-    return end
+    return engine, control
 
 
 def main() -> NoReturn:

@@ -66,6 +66,14 @@ CASES = {
     ),
     "an exit code": (lane(silent=[0], exit_codes={0: 3}), (Exit.WORKER_FAILED, 0, "rank 0 exited with 3 without saying why")),
     "nothing is known": (lane(silent=[1]), (Exit.WORKER_FAILED, 1, "rank 1 died without a word")),
+    "the launcher ran out of memory": (
+        lane(torchrun=-9, oom=True),
+        (
+            Exit.OUT_OF_MEMORY,
+            None,
+            "the launcher of the ranks was killed because the pod's memory limit was reached: raise worker.resources.limits.memory",
+        ),
+    ),
     "torchrun itself failed": (
         lane(torchrun=2, tail=["usage: run.py", "error: no such option", ""]),
         (Exit.WORKER_FAILED, None, "torchrun ended with 2 before its ranks had started or ended: error: no such option"),
