@@ -27,14 +27,12 @@ class Downloads:
         options: Options,
         hub: Hub,
         store: Store,
-        stop: threading.Event,
         check: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
         self._options = options
         self._hub = hub
         self._store = store
-        self._stop = stop
         self._check = check
         self._say = say
         self._failed = threading.Event()
@@ -76,14 +74,18 @@ class Downloads:
         try:
             while not self._failed.is_set() and (alive := [thread for thread in threads if thread.is_alive()]):
                 alive[0].join(0.05)
+                # the threads look only when bytes come
+                self._check()
                 if time.monotonic() >= line:
                     self._say(progress.line(time.monotonic()))
                     line += _LINE_EVERY
+        except BaseException:
+            self._failed.set()
+            raise
         finally:
             deadline = time.monotonic() + 3
-            if self._failed.is_set() or self._stop.is_set():
-                for thread in threads:
-                    thread.join(max(0.0, deadline - time.monotonic()))
+            for thread in threads:
+                thread.join(max(0.0, deadline - time.monotonic()))
         if errors:
             raise errors[0]
         return digests

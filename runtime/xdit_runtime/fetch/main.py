@@ -80,6 +80,8 @@ def fetch(options: Options, token: str | None, stop: threading.Event, say: Say) 
             found = store.complete()
             return f"{store.final} is complete, fetched by another run{': ' + _summary(found) if found else ''}"
         try:
+            # again, now that nobody else takes them away
+            store.prepare()
             made = _download(options, token, store, held, stop, say)
             return f"{store.final} is complete: {_summary(made)}"
         except (claim.LostError, OSError, OutputVolumeError):
@@ -101,7 +103,7 @@ def _download(options: Options, token: str | None, store: Store, held: claim.Cla
             raise StoppedError("stopped by a signal; what was downloaded is kept")
         held.check()
 
-    downloads = Downloads(options, Hub(options, token), store, stop, check, say)
+    downloads = Downloads(options, Hub(options, token), store, check, say)
     listing = downloads.listing()
     index = choose.require_index(listing, options.repo)
     store.require_space(index.size)

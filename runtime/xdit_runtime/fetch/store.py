@@ -38,12 +38,15 @@ class Store:
         """The manifest of a model that is whole and has all that was asked for. Raises FetchError for a stranger's directory."""
         found = manifest.read(self.final)
         if found is None:
-            if self.final.exists():
-                raise FetchError(
-                    Exit.OUTPUT_NOT_WRITABLE,
-                    f"{self.final} exists, but was not made by xdit-fetch (it has no {manifest.NAME}): move it away, or use it as source.pvc",
-                )
-            return None
+            if not self.final.exists():
+                return None
+            # another run may have given it its name in between
+            found = manifest.read(self.final)
+        if found is None:
+            raise FetchError(
+                Exit.OUTPUT_NOT_WRITABLE,
+                f"{self.final} exists, but was not made by xdit-fetch (it has no {manifest.NAME}): move it away, or use it as source.pvc",
+            )
         whole = len(manifest.intact(self.final, found)) == len(found.files)
         return found if whole and set(self._options.include) <= set(found.include) else None
 

@@ -9,7 +9,6 @@ import json
 import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,8 +40,8 @@ class Fault:
     cut: int | None = None
     """Bytes after which the connection ends."""
     wrong: bool = False
-    rate: float | None = None
-    """Bytes a second."""
+    hold: int | None = None
+    """Bytes after which it waits for `FakeHub.go`."""
     deaf: bool = False
     """Ignores Range, as some proxies do."""
 
@@ -60,6 +59,7 @@ class FakeHub:
     sizes: dict[str, int] = field(default_factory=dict)
     """Sizes that the listing claims instead of the true ones."""
     seen: list[Seen] = field(default_factory=list)
+    go: threading.Event = field(default_factory=threading.Event)
     url: str = ""
     cdn: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -212,13 +212,11 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         try:
-            if fault.rate is None:
-                self.wfile.write(body)
-                return
-            piece = max(1, int(fault.rate / 20))
-            for offset in range(0, len(body), piece):
-                self.wfile.write(body[offset : offset + piece])
-                time.sleep(0.05)
+            if fault.hold is not None:
+                self.wfile.write(body[: fault.hold])
+                self.hub.go.wait(60)
+                body = body[fault.hold :]
+            self.wfile.write(body)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
@@ -244,6 +242,7 @@ def running() -> Iterator[FakeHub]:
     try:
         yield hub
     finally:
+        hub.go.set()
         for server in servers:
             server.shutdown()
             server.server_close()

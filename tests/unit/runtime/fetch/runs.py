@@ -34,6 +34,11 @@ class Run:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
+    def said(self, text: str) -> bool:
+        """True when the output so far has it."""
+        output = self.folder / "output"
+        return output.exists() and text in output.read_text()
+
     def end(self, timeout: float = 60) -> Ended:
         self.process.join(timeout)
         assert self.process.exitcode is not None, "it does not end"

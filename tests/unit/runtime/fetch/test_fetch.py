@@ -65,8 +65,8 @@ def test_the_second_run_asks_the_hub_nothing(hub: FakeHub, cache: Path) -> None:
 
 
 def test_a_killed_run_goes_on_where_it_was(hub: FakeHub, cache: Path) -> None:
-    hub.repos[REPO][REVISION] = wanted(40_000_000)
-    hub.faults[SHARD] = Fault(rate=40e6)
+    hub.repos[REPO][REVISION] = wanted(20_000_000)
+    hub.faults[SHARD] = Fault(hold=16_000_000)
     process = start(hub.url, cache)
     until(lambda: grown(cache) > 15_000_000)
     process.signal(signal.SIGKILL)
@@ -87,9 +87,9 @@ def test_a_killed_run_goes_on_where_it_was(hub: FakeHub, cache: Path) -> None:
 
 
 def test_sigterm_ends_it_in_seconds_and_the_next_run_starts_at_once(hub: FakeHub, cache: Path) -> None:
-    hub.faults[SHARD] = Fault(rate=400_000)
+    hub.faults[SHARD] = Fault(hold=1_000_000)
     process = start(hub.url, cache, "--lease", "600")
-    until(lambda: bool(hub.contents(SHARD)))
+    until(lambda: grown(cache) > 0)
     process.signal(signal.SIGTERM)
     ended = process.end(timeout=8)
     assert (ended.code, ended.result["outcome"], ended.result["reason"]) == (21, "stopped", "Stopped")
@@ -203,13 +203,14 @@ def test_a_repository_of_pickles_is_refused(hub: FakeHub, cache: Path) -> None:
 
 
 def test_two_runs_share_the_work(hub: FakeHub, cache: Path) -> None:
-    hub.faults[SHARD] = Fault(rate=6e6)
+    hub.faults[SHARD] = Fault(hold=1_000_000)
     first = start(hub.url, cache)
-    until(lambda: bool(hub.contents(SHARD)))
+    until(lambda: grown(cache) > 0)
     second = start(hub.url, cache)
+    until(lambda: second.said("is downloading this model to the same cache; waiting for it"))
+    hub.go.set()
     endings = [first.end(), second.end()]
     assert [ended.code for ended in endings] == [0, 0], endings
-    assert "is downloading this model to the same cache; waiting for it" in endings[1].output
     assert "fetched by another run" in endings[1].result["message"]
     assert tree(model(cache)) == CONTENT
     paths = [one.path for one in hub.seen if "/resolve/" in one.path]
@@ -217,7 +218,7 @@ def test_two_runs_share_the_work(hub: FakeHub, cache: Path) -> None:
 
 
 def test_a_silent_run_loses_its_claim_and_joins_who_has_it(hub: FakeHub, cache: Path) -> None:
-    hub.faults[SHARD] = Fault(rate=1e6)
+    hub.faults[SHARD] = Fault(hold=1_000_000)
     sleeper = start(hub.url, cache, "--lease", "1")
     until(lambda: grown(cache) > 0)
     sleeper.signal(signal.SIGSTOP)
@@ -225,6 +226,7 @@ def test_a_silent_run_loses_its_claim_and_joins_who_has_it(hub: FakeHub, cache: 
         ended = run(hub.url, cache, "--lease", "1")
     finally:
         sleeper.signal(signal.SIGCONT)
+        hub.go.set()
     assert ended.code == 0, ended.output
     late = sleeper.end()
     assert late.code == 0, late.output
@@ -234,13 +236,15 @@ def test_a_silent_run_loses_its_claim_and_joins_who_has_it(hub: FakeHub, cache: 
 
 
 def test_a_sleeper_that_wakes_while_the_other_works_writes_nothing(hub: FakeHub, cache: Path) -> None:
-    hub.faults[SHARD] = Fault(times=2, rate=2e6)
+    hub.faults[SHARD] = Fault(times=2, hold=1_000_000)
     sleeper = start(hub.url, cache, "--lease", "1")
     until(lambda: grown(cache) > 0)
     sleeper.signal(signal.SIGSTOP)
     other = start(hub.url, cache, "--lease", "1")
     until(lambda: len(list(cache.rglob("claim.*"))) == 2)
     sleeper.signal(signal.SIGCONT)
+    until(lambda: sleeper.said("fell silent for too long"))
+    hub.go.set()
     endings = [other.end(), sleeper.end()]
     assert [ended.code for ended in endings] == [0, 0], endings
     assert "fetched by another run" in endings[1].result["message"]
