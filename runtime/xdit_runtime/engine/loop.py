@@ -18,7 +18,6 @@ from xdit_api.job import Job
 from xdit_api.prompts import Prompt, image_seed
 from xdit_api.report import Counts, LanePhase, LaneProgress, Outcome
 from xdit_runtime.engine.base import Engine, Image, PromptError, Request
-from xdit_runtime.engine.groups import Control
 from xdit_runtime.engine.pulse import Every
 from xdit_runtime.ledger.lane import Claim
 from xdit_runtime.sink import Made
@@ -74,6 +73,16 @@ class Sink(Protocol):
 Report = Callable[[LaneProgress, Counts], None]
 SayClaims = Callable[[Sequence[str]], None]
 """Takes the names of the claims that are being drawn; an empty list after that."""
+
+
+class Control(Protocol):
+    """What the ranks of a lane tell each other; see engine.groups."""
+
+    def any(self, flag: bool) -> bool:
+        """Whether any rank says yes."""
+
+    def broadcast(self, message: Json | None) -> Json:
+        """Rank 0's message, on every rank."""
 
 
 class Chooser(Protocol):
