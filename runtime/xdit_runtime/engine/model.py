@@ -10,7 +10,7 @@ import torch
 from xdit_api import catalogue
 from xdit_api.base import Json
 from xdit_api.job import Job
-from xdit_runtime.engine import attention, families, loading, splitting, vae
+from xdit_runtime.engine import attention, families, loading, splitting, unet, vae, wrapped
 from xdit_runtime.engine.base import Image, OnPart, OnStep, PlanError, Request, World
 from xdit_runtime.engine.groups import Control
 from xdit_runtime.engine.text import TextCache
@@ -63,12 +63,17 @@ class ModelEngine:
             if hasattr(self.pipeline, "transformer"):
                 self.pipeline.transformer.set_attention_backend(chosen.diffusers)
             return
+        if self._family.halves(job.degrees):
+            self.pipeline = loading.load(job, self._device, None, None, on_part)
+            on_part("groups")
+            self._split = unet.Halves(self._world, self.pipeline)
+            return
         on_part("xfuser")
         splitting.prepare(self._world.device)
         if self._family.wrapped(job.degrees):
             self.pipeline = loading.load(job, self._device, None, None, on_part)
             on_part("groups")
-            self._split = splitting.Wrapped(job, self._world, chosen, self.pipeline)
+            self._split = wrapped.Wrapped(job, self._world, self._family, chosen, self.pipeline)
         else:
             self.pipeline = loading.load(job, self._device, self._family.transformer(), self._family.pipeline(), on_part)
             self._family.loaded(self.pipeline)

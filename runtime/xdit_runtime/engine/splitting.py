@@ -56,32 +56,6 @@ class Split:
         return images
 
 
-class Wrapped:
-    """xfuser's own version of the pipeline. The last rank decodes.
-
-    It is made directly: xDiTParallel would run a warm-up on a GPU and tear the process group down when it is
-    garbage-collected.
-    """
-
-    def __init__(self, job: Job, world: World, kernel: attention.Attention, pipeline: Any) -> None:  # noqa: ANN401
-        from xfuser.model_executor.pipelines.register import xFuserPipelineWrapperRegister
-
-        self.source = world.size - 1
-        self._degrees = job.degrees
-        with bounded(world.timeout):
-            config = configuration(job, world, kernel)
-            self._wrapped = xFuserPipelineWrapperRegister.get_class(pipeline)(pipeline=pipeline, engine_config=config)
-
-    def run(self, pipeline: Any, requests: Sequence[Request], arguments: Json) -> torch.Tensor | None:  # noqa: ANN401, ARG002
-        """See Splitting."""
-        from xfuser.core.distributed import get_runtime_state
-
-        # xfuser lowers it to the fewest steps that it has seen and never raises it again
-        get_runtime_state().runtime_config.warmup_steps = self._degrees.warmup_steps
-        made = self._wrapped(**arguments)
-        return None if made is None else made.images
-
-
 def prepare(device: str) -> None:
     """Import xfuser. Before any model is loaded, and on every rank."""
     os.environ.setdefault("LOG_LEVEL", "error")  # else xfuser logs every layer that it wraps

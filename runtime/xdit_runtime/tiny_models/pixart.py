@@ -11,7 +11,7 @@ def build(seed: int, *, alpha: bool = False) -> Any:  # noqa: ANN401 - diffusers
 
     models = {
         "transformer": PixArtTransformer2DModel(
-            sample_size=16,
+            sample_size=128 if alpha else 16,
             patch_size=2,
             in_channels=4,
             out_channels=8,

@@ -47,7 +47,7 @@ def test_plans(changes: Any, degrees: tuple[int, int, int], pods: int, summary: 
             [],
             ["ulysses 5 does not divide the 24 attention heads", "use one of 1, 2, 3"],
         ),
-        ({"gpus": 2, "parallelism": {"pipefusion": 2}}, [], ["pipefusion 2 is not available for flux models"]),
+        ({"gpus": 2, "parallelism": {"cfg": 2}}, [], ["cfg 2 is not available for flux models"]),
         ({"gpus": 4}, [(1024, 80)], ["height 80", "multiple of 64"]),
         ({"gpus": 4, "model": UNKNOWN}, [], ["not in the catalogue", "set spec.parallelism", "ulysses: 4"]),
         ({"gpus": 4, "parallelism": {"ulysses": 2}}, [], ["is 2, but spec.gpus is 4"]),

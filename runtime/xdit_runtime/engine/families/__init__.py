@@ -9,6 +9,19 @@ from xdit_runtime.engine.families.base import Family
 
 _FAMILIES = {
     "flux": ("flux", "Flux"),
+    "sd3": ("sd3", "SD3"),
+    "sdxl": ("sdxl", "SDXL"),
+    "pixart": ("pixart", "PixArt"),
+    "hunyuandit": ("hunyuandit", "HunyuanDiT"),
+    "sana": ("sana", "Sana"),
+    "lumina2": ("lumina2", "Lumina2"),
+    "kontext": ("kontext", "Kontext"),
+    "flux2": ("flux2", "Flux2"),
+    "flux2_klein": ("flux2", "Flux2Klein"),
+    "qwen_image": ("qwen", "QwenImage"),
+    "qwen_edit": ("qwen", "QwenEdit"),
+    "qwen_edit_plus": ("qwen", "QwenEditPlus"),
+    "z_image": ("zimage", "ZImage"),
 }
 """Family of the catalogue → module and class."""
 

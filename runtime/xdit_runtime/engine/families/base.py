@@ -8,6 +8,7 @@ import torch
 from xdit_api.base import Json
 from xdit_api.job import Degrees
 from xdit_runtime.engine.base import OnStep, PromptError, Request
+from xdit_runtime.engine.follow import follow
 
 Pipeline = Any
 """A diffusers pipeline; diffusers is not typed."""
@@ -37,6 +38,14 @@ class Family:
     def wrapped(self, degrees: Degrees) -> bool:
         """Whether xfuser's wrapped pipeline runs these degrees; else the transformer of `transformer` in a plain pipeline."""
         return degrees.pipefusion > 1 or degrees.cfg > 1 or self.transformer() is None
+
+    def halves(self, degrees: Degrees) -> bool:
+        """Whether the two halves of guidance run on two ranks, in a plain pipeline with a UNet."""
+        return False
+
+    def unguided(self, arguments: Json) -> Json | None:
+        """Arguments of a wrapped pipeline that cannot do without guidance, for a call without it; None: as they are."""
+        return None
 
     def pipeline(self) -> type | None:
         """The pipeline to put that transformer into; None: the one that model_index.json names."""
@@ -72,11 +81,12 @@ class Family:
         return {name: torch.cat([one[name] for one in embeddings]) for name in embeddings[0]}
 
     def arguments(self, pipeline: Pipeline, requests: Sequence[Request], on_step: OnStep) -> Json:
-        """Keyword arguments of one call, without the embeddings.
+        """Keyword arguments of one call, without the embeddings; `on_step` is told of the steps of that call.
 
         The noise comes from CPU generators, one a picture: equal on every kind of GPU, at any degree and in any batch.
         """
         first = requests[0]
+        follow(pipeline, on_step)
         return {
             "height": first.height,
             "width": first.width,
@@ -84,14 +94,4 @@ class Family:
             self.guidance: first.guidance_scale,
             "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
             "output_type": "pt",
-            **self.callback(first.steps, on_step),
         }
-
-    def callback(self, steps: int, on_step: OnStep) -> Json:
-        """The arguments that make the pipeline call `on_step`."""
-
-        def after_step(_pipeline: object, index: int, _timestep: object, _tensors: Json) -> Json:
-            on_step(index + 1, steps)
-            return {}
-
-        return {"callback_on_step_end": after_step, "callback_on_step_end_tensor_inputs": []}

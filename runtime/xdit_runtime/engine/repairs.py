@@ -1,0 +1,60 @@
+"""Mistakes of xfuser 0.7.0's wrapped pipelines that give wrong pictures or crashes, put right. After the degrees are known to
+xfuser, before the pipeline is wrapped.
+"""
+
+from functools import wraps
+from typing import Any
+
+import torch
+
+
+def apply() -> None:
+    """Repair xfuser, once in a process."""
+    from xdit_runtime.engine import sana_split
+
+    _cache_once()
+    _keep_positions()
+    sana_split.install()
+
+
+def _cache_once() -> None:
+    """SD3 with PipeFusion and no sequence parallelism keeps keys and values of each patch twice and crashes on the second.
+
+    The processors of attention keep them by themselves when the sequence is not split, so the kernel needs not.
+    """
+    from xfuser.core.distributed import get_sequence_parallel_world_size
+    from xfuser.model_executor.layers import attention_processor, usp
+
+    @wraps(usp.USP)
+    def attend(*tensors: Any, attn_layer: object = None, **options: Any) -> Any:  # noqa: ANN401
+        if get_sequence_parallel_world_size() > 1:
+            options["attn_layer"] = attn_layer
+        return usp.USP(*tensors, **options)
+
+    vars(attention_processor)["USP"] = attend
+
+
+def _keep_positions() -> None:
+    """After a picture of another size, PixArt's positions stay in double precision and later pictures differ in the last bits.
+
+    diffusers computes them in single precision and for one call only.
+    """
+    from xfuser.model_executor.layers import embeddings
+
+    positions, forward = embeddings.get_2d_sincos_pos_embed, embeddings.xFuserPatchEmbedWrapper.forward
+
+    @wraps(positions)
+    def single(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        return positions(*arguments, **options).float()
+
+    def embed(self: Any, latent: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+        module = self.module
+        before = (module.height, module.width, module.pos_embed)
+        try:
+            embedded: torch.Tensor = forward(self, latent)
+        finally:
+            module.height, module.width, module.pos_embed = before
+        return embedded
+
+    vars(embeddings)["get_2d_sincos_pos_embed"] = single
+    embeddings.xFuserPatchEmbedWrapper.forward = embed
