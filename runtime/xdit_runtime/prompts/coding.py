@@ -29,16 +29,25 @@ def encode(prompt: Prompt) -> bytes:
 
 def decode(line: bytes, index: int) -> Prompt:
     """The prompt at a position."""
-    fields = json.loads(line)
-    loras = fields.get("loras")
+    said = json.loads(line.decode())
+    loras = said.get("loras")
     return Prompt(
-        **{
-            **fields,
-            "index": index,
-            "inputs": tuple(fields.get("inputs", ())),
-            "digests": tuple(fields.get("digests", ())),
-            "loras": None if loras is None else tuple((name, scale) for name, scale in loras),
-        }
+        index,
+        said["id"],
+        said["prompt"],
+        said["negative_prompt"],
+        said["seed"],
+        said["width"],
+        said["height"],
+        said["steps"],
+        said["guidance_scale"],
+        said["images"],
+        said.get("extra", "{}"),
+        tuple(said.get("inputs", ())),
+        said.get("strength"),
+        None if loras is None else tuple((name, scale) for name, scale in loras),
+        tuple(said.get("digests", ())),
+        said.get("line", 0),
     )
 
 

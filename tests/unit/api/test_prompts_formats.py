@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from pathlib import Path
 from typing import get_args
 
@@ -165,6 +166,28 @@ def test_a_line_that_is_no_text_does_not_move_the_others(format: PromptFormat) -
     ]
     assert [i.line for i in parse(format, io.BytesIO(data), SETTING) if isinstance(i, Prompt)] == [1, 4]
     assert said(format, "x\n".encode("utf-16")) == ["line 1: not UTF-8 but UTF-16: save the file as UTF-8"]
+
+
+HOSTILE: list[tuple[PromptFormat, bytes, int]] = [
+    ("csv", b"prompt," + b"a," * 500_000 + b"\n", 1),
+    ("csv", b"prompt,strength\n" + (b"x," + b"1" * 130_000 + b"x\n") * 10, 10),
+    ("csv", b"prompt,a\n" + b'x","a\n' * 100_000, 1),
+    ("jsonl", b'{"prompt": "x", "loras": [' + b'"ink",' * 150_000 + b'"ink"]}', 1),
+    ("jsonl", b'{"prompt": "x", "seed": ' + b"1" * 1_000_000 + b"}", 1),
+    ("jsonl", b'{"prompt": "x", "guidance_scale": 1' + b"." + b"1" * 1_000_000 + b"}", 0),
+    ("jsonl", b'{"prompt": "x", "a": ' + b'{"a":' * 5000 + b"1" + b"}" * 5001, 1),
+    ("json", b"[" + b" " * 20_000_000, 1),
+    ("json", b"[" + b'{"prompt":"x"},' * 50_000 + b"{}]", 1),
+    ("json", b'{"prompts"' + b"\n" * 5_000_000, 1),
+]
+
+
+@pytest.mark.parametrize(("format", "data", "problems"), HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_files_are_read_in_the_time_of_their_length(format: PromptFormat, data: bytes, problems: int) -> None:
+    started = time.process_time()
+    assert len(said(format, data)) == problems
+    # what takes the square of the length takes minutes
+    assert time.process_time() - started < 20
 
 
 EXAMPLES = re.findall(r"```(jsonl|json|csv|txt)\n(.*?)```", (ROOT / "docs/prompts.md").read_text(), re.DOTALL)

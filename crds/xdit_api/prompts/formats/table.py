@@ -3,6 +3,7 @@
 import csv
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ from xdit_api.prompts.problems import Problem, shown
 _DELIMITERS = (",", ";", "\t")
 # spreadsheets and pandas write the integers of a column with gaps as 7.0
 _INTEGER = re.compile(r"([+-]?[0-9]{1,32})(?:\.0*)?\Z")
+_MAX_NUMBER = 64
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\Z")
 
 
@@ -56,9 +58,9 @@ def _header(text: str) -> tuple[str, list[str]]:
 
 
 def _wrong(header: list[str]) -> str | None:
-    twice = sorted({name for name in header if name and header.count(name) > 1})
-    if twice:
-        return f"the header has the column {shown(twice[0])} twice"
+    twice = next((name for name, count in Counter(header).items() if name and count > 1), None)
+    if twice is not None:
+        return f"the header has the column {shown(twice)} twice"
     if "prompt" not in header:
         listed = shown(", ".join(itertools.islice(filter(None, header), 20)))
         return f'the first line must name the columns, one of them "prompt"; it has {listed}'
@@ -71,7 +73,9 @@ def _integer(cell: str) -> object:
 
 
 def _number(cell: str) -> object:
-    return float(cell) if _NUMBER.match(cell.strip()) else _blank(cell)
+    number = cell.strip()
+    # the pattern takes the square of the length for what is no number
+    return float(number) if len(number) <= _MAX_NUMBER and _NUMBER.match(number) else _blank(cell)
 
 
 def _blank(cell: str) -> object:
