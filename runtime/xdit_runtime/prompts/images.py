@@ -58,7 +58,7 @@ class Images:
                 return f"does not exist below {self._folder}"
             if error.errno in _USERS_FAULT:
                 return f"cannot be read: {error.strerror}"
-            raise
+            raise OSError(error.errno, error.strerror, str(self._folder / name)) from error
 
 
 def _read(path: str) -> Found | str:

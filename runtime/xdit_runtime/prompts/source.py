@@ -34,4 +34,6 @@ def read_source(job: Job) -> Iterator[Prompt | Problem]:
             for item in parse(job.prompts.format, file, setting_of(job)):
                 yield images.checked(item) if isinstance(item, Prompt) and item.inputs else item
     except OSError as error:
-        raise PromptFileError(f"{error.filename or path}: cannot read the prompt file: {error.strerror}", []) from error
+        name = str(error.filename or path)
+        what = "prompt file" if name == str(path) else "input image"
+        raise PromptFileError(f"{name}: cannot read the {what}: {error.strerror}", []) from error

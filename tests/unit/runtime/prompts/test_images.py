@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.runtime.jobs import make_job
 from xdit_api.prompts import Problem, Prompt
-from xdit_runtime.prompts import read_source
+from xdit_runtime.prompts import PromptFileError, read_source
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 JPEG = b"\xff\xd8\xff\xe0" + b"pixels"
@@ -75,6 +75,15 @@ def test_what_is_no_image_of_the_volume_is_refused(volume: Path, image: str, say
     assert isinstance(found, Problem)
     assert (found.line, found.text.partition(" ")[0]) == (1, "image")
     assert found.text.endswith(says.format(volume=volume))
+
+
+def test_a_volume_that_fails_is_not_the_fault_of_a_line(volume: Path) -> None:
+    # a regular file whose first byte the kernel refuses to read
+    (volume / "posters/mem.png").symlink_to("/proc/self/mem")
+    job = make_job(volume / "posters", [{"prompt": "x", "image": "mem.png"}], prompts={"root": "/"})
+    with pytest.raises(PromptFileError) as caught:
+        list(read_source(job))
+    assert str(caught.value) == f"{volume}/posters/mem.png: cannot read the input image: Input/output error"
 
 
 def test_without_a_root_images_stay_below_the_prompt_file(volume: Path) -> None:
