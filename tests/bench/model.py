@@ -7,6 +7,7 @@ smooth, so that a picture is as hard to compress as a photograph and not as nois
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,8 +31,8 @@ def fill(model: torch.nn.Module, smooth: bool, device: str) -> None:
                 weight.normal_(std=gain / weight[0].numel() ** 0.5)
 
 
-def write(directory: Path, device: str = "cuda", layers: tuple[int, int, int] = (19, 38, 24)) -> None:
-    """layers: double and single ones of the transformer, and of T5."""
+def build(device: str = "cuda", layers: tuple[int, int, int] = (19, 38, 24)) -> Any:
+    """The FluxPipeline on the device. layers: double and single ones of the transformer, and of T5."""
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
     from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
@@ -80,10 +81,9 @@ def write(directory: Path, device: str = "cuda", layers: tuple[int, int, int] = 
     scheduler = FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=True, shift=3.0, base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096
     )
-    pipeline = FluxPipeline(
+    return FluxPipeline(
         scheduler=scheduler, tokenizer=tiny_parts.tokenizer(77), tokenizer_2=tiny_parts.tokenizer(512), **parts
     )
-    pipeline.save_pretrained(directory)
 
 
 if __name__ == "__main__":
@@ -92,6 +92,6 @@ if __name__ == "__main__":
     if "--tiny" in sys.argv:
         tiny_model.write(target)
     else:
-        write(target)
+        build().save_pretrained(target)
     size = sum(path.stat().st_size for path in target.rglob("*.safetensors"))
     print(f"{size / 1e9:.2f} GB in {time.monotonic() - started:.1f} s", flush=True)

@@ -76,9 +76,9 @@ class ModelEngine:
             self._split = wrapped.Wrapped(job, self._world, self._family, chosen, self.pipeline)
         else:
             self.pipeline = loading.load(job, self._device, self._family.transformer(), self._family.pipeline(), on_part)
-            self._family.loaded(self.pipeline)
             on_part("groups")
             self._split = splitting.Split(job, self._world, self._family, chosen, self.pipeline)
+            self._family.loaded(self.pipeline, job)
 
     def check(self, request: Request) -> None:
         """See Engine.check. xfuser would remember a size before it checks it, so that a refused one passed the second time."""
@@ -118,7 +118,7 @@ class ModelEngine:
             self._texts.get(family.text_key(request), lambda r=request: family.encode(self.pipeline, r, self._device))  # type: ignore[misc]
             for request in requests
         ]
-        return dict(made[0] if len(made) == 1 else family.join(made))
+        return dict(family.join(made))
 
 
 def _transformer_config(directory: Path) -> Json:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 
 from xdit_api.base import Json
-from xdit_api.job import Degrees
+from xdit_api.job import Degrees, Job
 from xdit_runtime.engine.base import OnStep, PromptError, Request
 from xdit_runtime.engine.follow import follow
 
@@ -51,11 +51,11 @@ class Family:
         """The pipeline to put that transformer into; None: the one that model_index.json names."""
         return None
 
-    def loaded(self, pipeline: Pipeline) -> None:
-        """Called once on every rank when the model is on the device."""
+    def loaded(self, pipeline: Pipeline, job: Job) -> None:
+        """Called once on every rank when a plain pipeline with a split transformer is on the device and the groups are made."""
 
-    def before(self, pipeline: Pipeline, requests: Sequence[Request]) -> None:
-        """Called on every rank before each call of a plain pipeline with a split transformer."""
+    def before(self, pipeline: Pipeline, requests: Sequence[Request], arguments: Json) -> None:
+        """Called on every rank before each call of a plain pipeline with a split transformer, with the call's arguments."""
 
     # --- what a call gets ------------------------------------------------------------------------------------------------
 
@@ -78,6 +78,8 @@ class Family:
 
     def join(self, embeddings: Sequence[Embeddings]) -> Embeddings:
         """The embeddings of a batch."""
+        if len(embeddings) == 1:
+            return embeddings[0]
         return {name: torch.cat([one[name] for one in embeddings]) for name in embeddings[0]}
 
     def arguments(self, pipeline: Pipeline, requests: Sequence[Request], on_step: OnStep) -> Json:

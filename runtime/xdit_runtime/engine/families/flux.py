@@ -5,8 +5,10 @@ from collections.abc import Hashable, Sequence
 import torch
 
 from xdit_api.base import Json
+from xdit_api.job import Job
 from xdit_runtime.engine.base import OnStep, Request
 from xdit_runtime.engine.families.base import Embeddings, Family, Pipeline
+from xdit_runtime.engine.flux.courier import Collective, Direct, linked
 
 
 def sequence_length(pipeline: Pipeline) -> int:
@@ -25,12 +27,14 @@ class Flux(Family):
 
         return FastFluxTransformer
 
-    def loaded(self, pipeline: Pipeline) -> None:
+    def loaded(self, pipeline: Pipeline, job: Job) -> None:
         """See Family."""
-        if hasattr(pipeline.transformer, "fuse"):
-            pipeline.transformer.fuse()
+        from xfuser.core.distributed import get_sp_group
 
-    def before(self, pipeline: Pipeline, requests: Sequence[Request]) -> None:
+        group, device = get_sp_group().device_group, pipeline.transformer.device
+        pipeline.transformer.fuse(Direct(group, device) if job.pods == 1 and linked(device, group.size()) else Collective(group))
+
+    def before(self, pipeline: Pipeline, requests: Sequence[Request], arguments: Json) -> None:
         """xfuser's attention asks its runtime state for the length of the text."""
         from xfuser.core.distributed import get_runtime_state
 

@@ -5,9 +5,9 @@ of a kind has the same shapes, so that each function is compiled once.
 """
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-Tensor = torch.Tensor
 _EPSILON = 1e-6
 
 
@@ -39,36 +39,27 @@ def unpacked(gathered: Tensor) -> Tensor:
     return gathered.permute(1, 2, 0, 3, 4).flatten(2)
 
 
-def pack_two(
-    text: Tensor, image: Tensor, text_norms: tuple[Tensor, Tensor], norms: tuple[Tensor, Tensor], cos: Tensor, sin: Tensor,
-    heads: int, ranks: int,
-) -> Tensor:  # fmt: skip
-    """The packed heads of text and image, text first; each has norms of its own."""
-    split = text.shape[1]
-    first = packed(text, *text_norms, cos[:split], sin[:split], heads, ranks)
-    second = packed(image, *norms, cos[split:], sin[split:], heads, ranks)
-    return torch.cat([first, second], dim=2)
-
-
-def pack_one(qkv: Tensor, norm_q: Tensor, norm_k: Tensor, cos: Tensor, sin: Tensor, heads: int, ranks: int) -> Tensor:
-    """The packed heads of text and image together."""
-    return packed(qkv, norm_q, norm_k, cos, sin, heads, ranks).contiguous()
-
-
 def after_attention(x: Tensor, out: Tensor, gate: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Add the attention's output; the sum, and the input of the feed-forward part."""
     x = x + gate[:, None] * out
     return x, modulate(x, shift, scale)
 
 
-def after_feed_forward(x: Tensor, out: Tensor, gate: Tensor) -> Tensor:
-    """Add the feed-forward part's output."""
+def after_feed_forward(x: Tensor, out: Tensor, gate: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Add the feed-forward part's output; the sum, and the input of the next block."""
+    x = clipped(x + gate[:, None] * out)
+    return x, modulate(x, shift, scale)
+
+
+def after_last_feed_forward(x: Tensor, out: Tensor, gate: Tensor) -> Tensor:
+    """Add the feed-forward part's output of the last double-stream block."""
     return clipped(x + gate[:, None] * out)
 
 
-def after_single(x: Tensor, mlp: Tensor, out: Tensor, gate: Tensor) -> Tensor:
-    """Add both outputs of a single-stream block."""
-    return clipped(x + gate[:, None] * (mlp + out))
+def after_single(x: Tensor, mlp: Tensor, out: Tensor, gate: Tensor, shift: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Add both outputs of a single-stream block; the sum, and the input of what comes next."""
+    x = clipped(x + gate[:, None] * (mlp + out))
+    return x, modulate(x, shift, scale)
 
 
 def clipped(x: Tensor) -> Tensor:

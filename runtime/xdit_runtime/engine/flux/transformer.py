@@ -8,14 +8,13 @@ Against xfuser's transformer, which stays in use for ring, LoRAs and step caches
 - a step may be captured as one CUDA graph (`engine.graph`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from xfuser.core.distributed import (
     get_ring_parallel_world_size,
@@ -26,41 +25,26 @@ from xfuser.core.distributed import (
 from xfuser.model_executor.models.transformers.transformer_flux import xFuserFlux1Transformer2DWrapper
 
 from xdit_runtime.engine.flux import parts
+from xdit_runtime.engine.flux.courier import Courier, Letter
+from xdit_runtime.engine.flux.pack import pack
 from xdit_runtime.engine.graph import StepGraph
-
-Tensor = torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """The functions of `parts`, compiled or not."""
+    """The functions of `parts` that `torch.compile` makes faster, compiled or not."""
 
     modulate: Callable[..., Tensor] = parts.modulate
-    pack_two: Callable[..., Tensor] = parts.pack_two
-    pack_one: Callable[..., Tensor] = parts.pack_one
     unpacked: Callable[..., Tensor] = parts.unpacked
     after_attention: Callable[..., tuple[Tensor, Tensor]] = parts.after_attention
-    after_feed_forward: Callable[..., Tensor] = parts.after_feed_forward
-    after_single: Callable[..., Tensor] = parts.after_single
+    after_feed_forward: Callable[..., tuple[Tensor, Tensor]] = parts.after_feed_forward
+    after_last_feed_forward: Callable[..., Tensor] = parts.after_last_feed_forward
+    after_single: Callable[..., tuple[Tensor, Tensor]] = parts.after_single
 
     @classmethod
     def compiled(cls) -> "Kernels":
         """Compiled for the shapes they meet; each shape once."""
         return cls(**{name: torch.compile(getattr(parts, name), dynamic=False) for name in cls.__dataclass_fields__})
-
-
-class Message:
-    """Tensors on their way between the ranks; computing goes on meanwhile."""
-
-    def __init__(self, sent: Tensor, group: dist.ProcessGroup) -> None:
-        self._received = torch.empty_like(sent)
-        self._sent = sent
-        self._work = dist.all_to_all_single(self._received, sent, group=group, async_op=True)
-
-    def wait(self) -> Tensor:
-        """The other ranks' parts, in their order."""
-        self._work.wait()
-        return self._received
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +67,20 @@ class Run:
     sin: Tensor
     heads: int
     ranks: int
-    group: dist.ProcessGroup
+    courier: Courier
     kernels: Kernels
+
+    def heads_of(self, x: Tensor, tokens: int) -> Letter:
+        """A letter for queries, keys and values of `tokens` tokens of this rank. x: B x any x D."""
+        batch, _, width = x.shape
+        shape = (self.ranks, batch, tokens, 3, self.heads // self.ranks, width // self.heads)
+        return self.courier.letter(shape, x)
+
+    def pack(self, letter: Letter, start: int, qkv: Tensor, norms: tuple[Tensor, Tensor]) -> None:
+        """Put the tokens from `start` on into a letter."""
+        stop = start + qkv.shape[1]
+        cos, sin = self.cos[start:stop], self.sin[start:stop]
+        pack(letter.parts, letter.own, self.courier.rank, start, qkv, norms, cos, sin, self.heads)
 
 
 class FastFluxTransformer(xFuserFlux1Transformer2DWrapper):  # type: ignore[misc]
@@ -94,8 +90,9 @@ class FastFluxTransformer(xFuserFlux1Transformer2DWrapper):  # type: ignore[misc
     captures = False
     """Whether a step becomes a CUDA graph."""
 
-    def fuse(self) -> None:
+    def fuse(self, courier: Courier) -> None:
         """Put the three projections of every attention side by side, once after loading. Takes no more memory."""
+        self._courier = courier
         self._graphs: dict[tuple[torch.Size, ...], StepGraph] = {}
         self.begin(None)
         for block in self.transformer_blocks:
@@ -188,66 +185,75 @@ class FastFluxTransformer(xFuserFlux1Transformer2DWrapper):  # type: ignore[misc
 
     def _step(self, latents: Tensor, modulations: Tensor, text: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """B x tokens x channels of all ranks → the same. text, cos, sin: of this rank's tokens."""
-        run = Run(
-            cos,
-            sin,
-            self.config.num_attention_heads,
-            get_sequence_parallel_world_size(),
-            get_sp_group().device_group,
-            self.kernels,
-        )
-        image = self.x_embedder(latents.chunk(run.ranks, 1)[get_sequence_parallel_rank()])
-        rest = iter(modulations.split(image.shape[2], dim=1))
-        for block in self.transformer_blocks:
-            text, image = _double(block, text, image, _take(rest, 6), _take(rest, 6), run)
+        rank, ranks, kernels = get_sequence_parallel_rank(), get_sequence_parallel_world_size(), self.kernels
+        run = Run(cos, sin, self.config.num_attention_heads, ranks, self._courier, kernels)
+        image = self.x_embedder(latents.chunk(ranks, 1)[rank])
+        mods = modulations.split(image.shape[2], dim=1)
+        doubles, singles = len(self.transformer_blocks), len(self.single_transformer_blocks)
+        double = [(mods[12 * n : 12 * n + 6], mods[12 * n + 6 : 12 * n + 12]) for n in range(doubles)]
+        # scale and shift change places in the last norm
+        single = [*(mods[12 * doubles + 3 * n :][:3] for n in range(singles)), (mods[-1], mods[-2])]
+        image_in, text_in = kernels.modulate(image, *double[0][0][:2]), kernels.modulate(text, *double[0][1][:2])
+        for n, block in enumerate(self.transformer_blocks):
+            (_, _, gate, ff_shift, ff_scale, ff_gate), (_, _, text_gate, text_ff_shift, text_ff_scale, text_ff_gate) = double[n]
+            letter = run.heads_of(image, text.shape[1] + image.shape[1])
+            _image_heads(block, letter, text.shape[1], image_in, run)
+            # beside the image's heads on their way: the text, with what the block before left to do
+            if n > 0:
+                ff = _feed_forward(self.transformer_blocks[n - 1].ff_context, text_in)
+                text, text_in = kernels.after_feed_forward(text, ff, double[n - 1][1][5], *double[n][1][:2])
+            _text_heads(block, letter, text_in, run)
+            image_out, text_out = _attention(block, letter, text.shape[1], run)
+            image, image_in = kernels.after_attention(image, image_out, gate, ff_shift, ff_scale)
+            text, text_in = kernels.after_attention(text, text_out, text_gate, text_ff_shift, text_ff_scale)
+            ff = _feed_forward(block.ff, image_in)
+            if n + 1 < doubles:
+                image, image_in = kernels.after_feed_forward(image, ff, ff_gate, *double[n + 1][0][:2])
+            else:
+                image = kernels.after_last_feed_forward(image, ff, ff_gate)
+                text = kernels.after_last_feed_forward(text, _feed_forward(block.ff_context, text_in), text_ff_gate)
         both, split = torch.cat([text, image], dim=1), text.shape[1]
-        for block in self.single_transformer_blocks:
-            both = _single(block, both, _take(rest, 3), run)
-        scale, shift = _take(rest, 2)
-        out = self.proj_out(run.kernels.modulate(both[:, split:], shift, scale))
-        gathered: Tensor = get_sp_group().all_gather(out, dim=1)
+        both_in = kernels.modulate(both, *single[0][:2])
+        for n, block in enumerate(self.single_transformer_blocks):
+            mlp, out = _single(block, both_in, run)
+            both, both_in = kernels.after_single(both, mlp, out, single[n][2], *single[n + 1][:2])
+        gathered: Tensor = get_sp_group().all_gather(self.proj_out(both_in[:, split:]), dim=1)
         return gathered
 
 
-def _take(rest: Iterator[Tensor], count: int) -> list[Tensor]:
-    return [next(rest) for _ in range(count)]
+def _image_heads(block: Any, letter: Letter, start: int, image: Tensor, run: Run) -> None:
+    attn, stop = block.attn, start + image.shape[1]
+    norms = attn.norm_q.weight, attn.norm_k.weight
+    run.pack(letter, start, F.linear(image, *attn.qkv), norms)
+    letter.post(start, stop)
 
 
-def _double(
-    block: Any,
-    text: Tensor,
-    image: Tensor,
-    mod: list[Tensor],
-    text_mod: list[Tensor],
-    run: Run,
-) -> tuple[Tensor, Tensor]:
-    attn, split, kernels = block.attn, text.shape[1], run.kernels
-    shift, scale, gate, ff_shift, ff_scale, ff_gate = mod
-    text_shift, text_scale, text_gate, text_ff_shift, text_ff_scale, text_ff_gate = text_mod
-    qkv = F.linear(kernels.modulate(image, shift, scale), *attn.qkv)
-    text_qkv = F.linear(kernels.modulate(text, text_shift, text_scale), *attn.added_qkv)
-    text_norms, norms = (attn.norm_added_q.weight, attn.norm_added_k.weight), (attn.norm_q.weight, attn.norm_k.weight)
-    sent = kernels.pack_two(text_qkv, qkv, text_norms, norms, run.cos, run.sin, run.heads, run.ranks)
-    out = kernels.unpacked(Message(parts.attend(Message(sent, run.group).wait()), run.group).wait())
-    image, y = kernels.after_attention(image, attn.to_out[0](out[:, split:]), gate, ff_shift, ff_scale)
-    text, z = kernels.after_attention(text, attn.to_add_out(out[:, :split]), text_gate, text_ff_shift, text_ff_scale)
-    image = kernels.after_feed_forward(image, _feed_forward(block.ff, y), ff_gate)
-    text = kernels.after_feed_forward(text, _feed_forward(block.ff_context, z), text_ff_gate)
-    return text, image
+def _text_heads(block: Any, letter: Letter, text: Tensor, run: Run) -> None:
+    attn = block.attn
+    norms = attn.norm_added_q.weight, attn.norm_added_k.weight
+    run.pack(letter, 0, F.linear(text, *attn.added_qkv), norms)
+    letter.post(0, text.shape[1])
 
 
-def _single(block: Any, x: Tensor, mod: list[Tensor], run: Run) -> Tensor:
-    attn, width, kernels = block.attn, x.shape[2], run.kernels
-    shift, scale, gate = mod
-    y = kernels.modulate(x, shift, scale)
-    qkv = F.linear(y, *attn.qkv)
-    sent = kernels.pack_one(qkv, attn.norm_q.weight, attn.norm_k.weight, run.cos, run.sin, run.heads, run.ranks)
-    there = Message(sent, run.group)
-    mlp = parts.gelu_linear(y, block.proj_mlp.weight, block.proj_mlp.bias)
-    back = Message(parts.attend(there.wait()), run.group)
+def _attention(block: Any, letter: Letter, split: int, run: Run) -> tuple[Tensor, Tensor]:
+    """Attention of a double-stream block: image's and text's output."""
+    out = run.kernels.unpacked(run.courier.send(parts.attend(letter.wait())).wait())
+    return block.attn.to_out[0](out[:, split:]), block.attn.to_add_out(out[:, :split])
+
+
+def _single(block: Any, x: Tensor, run: Run) -> tuple[Tensor, Tensor]:
+    """Outputs of the feed-forward part and of attention of a single-stream block for the modulated tokens of this rank.
+
+    Both messages travel beside a matrix product.
+    """
+    attn, width = block.attn, x.shape[2]
+    there = run.heads_of(x, x.shape[1])
+    run.pack(there, 0, F.linear(x, *attn.qkv), (attn.norm_q.weight, attn.norm_k.weight))
+    there.post(0, x.shape[1])
+    mlp = parts.gelu_linear(x, block.proj_mlp.weight, block.proj_mlp.bias)
+    back = run.courier.send(parts.attend(there.wait()))
     mlp = F.linear(mlp, block.proj_out.weight[:, width:], block.proj_out.bias)
-    out = F.linear(kernels.unpacked(back.wait()), block.proj_out.weight[:, :width])
-    return kernels.after_single(x, mlp, out, gate)
+    return mlp, F.linear(run.kernels.unpacked(back.wait()), block.proj_out.weight[:, :width])
 
 
 def _feed_forward(ff: Any, x: Tensor) -> Tensor:
