@@ -10,12 +10,13 @@ import signal
 import sys
 import threading
 import traceback
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from xdit_api import pod
-from xdit_api.report import Exit
+from xdit_api.report import Exit, Progress
 from xdit_runtime import life, processes
 from xdit_runtime.attempt import Attempt
 from xdit_runtime.ending import Ending, RefusedError, StopRequestedError, failed, result_of
@@ -24,6 +25,7 @@ from xdit_runtime.preflight import read_job
 from xdit_runtime.progress import serve
 from xdit_runtime.settings import Settings
 from xdit_runtime.state import State
+from xdit_runtime.table import render
 from xdit_runtime.volume import OutputVolumeError
 from xdit_runtime.watchdog import Watchdog, dump_and_leave
 
@@ -33,6 +35,8 @@ _LEAST_PATIENCE = 300.0
 _HELP = f"""\
 Runs one pod's part of a batch of images: checks everything that can be checked, starts the ranks, watches them, and says
 how it went.
+
+How a running worker does, as a table: xdit-worker status (in a pod: kubectl exec POD -- xdit-worker status)
 
 Without Kubernetes, on one machine:
   xdit-worker run --job job.json
@@ -63,14 +67,30 @@ Exit codes: {", ".join(f"{int(e)} {e.reason}" for e in Exit)}.
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit code."""
     parser = argparse.ArgumentParser("xdit-worker", description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", nargs="?", choices=["run"], default="run", help="run: the default")
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=["run", "status"],
+        default="run",
+        help="run: the default; status: how a worker in this pod does",
+    )
     parser.add_argument("--job", type=Path, help=f"the job file (default: $XDIT_JOB, then {pod.JOB_FILE})")
     options = parser.parse_args(arguments)
     try:
         settings = Settings.read(os.environ, options.job)
     except ValueError as error:
         parser.error(str(error))
-    return run(settings)
+    return _status(settings.http_port) if options.command == "status" else run(settings)
+
+
+def _status(port: int) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=10) as answer:
+            print(render(Progress.model_validate_json(answer.read())))  # noqa: T201 - what the command is for
+    except OSError as error:
+        print(f"no worker answers on port {port}: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
 
 
 def run(settings: Settings) -> int:

@@ -81,7 +81,7 @@ def volume(path: Path, size: str) -> Iterator[None]:
 def test_a_killed_rank_is_started_again_and_a_stopped_one_ends_the_attempt(
     model: Path, tmp_path: Path, pods: Callable[..., Pod]
 ) -> None:
-    job = job_of(tmp_path, model, gpus=2, gpusPerPod=2, degrees={"ulysses": 2}, stallSeconds=20)
+    job = job_of(tmp_path, model, gpus=2, gpusPerPod=2, degrees={"ulysses": 2}, stallSeconds=12)
     pod = pods(job)
     drawing(pod, job)
     began = time.monotonic()
@@ -92,22 +92,27 @@ def test_a_killed_rank_is_started_again_and_a_stopped_one_ends_the_attempt(
     before = made(job)
     drawing(pod, job, before + 2)
     measured("until its next image", began)
-    progress = Progress.model_validate_json(pod.get("/progress"))
+
+    def with_eta() -> Progress | None:
+        found = Progress.model_validate_json(pod.get("/progress"))
+        return found if found.eta_seconds is not None else None
+
+    progress = pod.until(with_eta, DEAD)
     (lane,) = progress.lanes
     assert lane.restarts == 1
     assert lane.load_seconds is not None
     assert lane.first_step_seconds is not None
     assert progress.start_seconds is not None
     assert progress.memory is not None
-    assert progress.eta_seconds is not None
+    assert progress.memory.current is not None
     print(json.dumps({"load": lane.load_seconds, "first step": lane.first_step_seconds, "start": progress.start_seconds}))
     assert "[rank0]:" in pod.text
     assert not list((pod.dir / "life").rglob("*.log")), "what ranks print is kept in no file"
 
     began = time.monotonic()
     os.kill(pod.rank(0), signal.SIGSTOP)
-    assert pod.wait(20 + DEAD) == Exit.STALLED
-    assert measured("a stopped rank, stallSeconds 20", began) >= 20
+    assert pod.wait(12 + DEAD) == Exit.STALLED
+    assert measured("a stopped rank, stallSeconds 12", began) >= 12
     assert "rank 0 was stopped by a signal" in pod.result.message
     assert pod.text.count("Current thread 0x") + pod.text.count("most recent call first") >= 2
     assert "engine/loop.py" in pod.text

@@ -2,7 +2,8 @@
 
 XDIT_TEST says what goes wrong, as `<what>` or `<what>@<rank>`: crash (of its GPU, after an image), broken (its GPU, at
 once), once (dies before its first image, but only the first time), hang, load (for ever), slow (0.2 s an image, which the
-other ranks of `@` are too), poison (dies of the prompt `poison`).
+other ranks of `@` are too), poison (dies of the prompt `poison`), hold (draws its first image for ever), die (a follower,
+while rank 0 draws). Several are separated by commas.
 """
 
 import faulthandler
@@ -43,6 +44,9 @@ def lead(context: RankContext, what: str) -> RankEnd:
         prompt = claim.prompt
         for k in claim.missing:
             handshake.say_claims(context.lane_dir, [claim.name])
+            while what == "hold":
+                handshake.beat(context.lane_dir, context.rank)
+                time.sleep(0.1)
             if what == "poison" and prompt.id == "poison":
                 os.kill(os.getpid(), signal.SIGSEGV)
             pixels: Any = np.random.default_rng(k).integers(0, 256, (prompt.height, prompt.width, 3), dtype=np.uint8)
@@ -66,6 +70,9 @@ def follow(context: RankContext, what: str) -> RankEnd:
     end = Layout.of(context.job).own / f"test-end-{context.replica}-{context.attempt}-{context.lane}"
     while not end.exists():
         time.sleep(0.02)
+        if what == "die" and any(path.is_file() for path in Layout.of(context.job).claims.rglob("*")):
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGSEGV)
         if any(Layout.of(context.job).images.glob("*")):
             act(what, context, 1)
     outcome: Any = end.read_text()
@@ -75,8 +82,10 @@ def follow(context: RankContext, what: str) -> RankEnd:
 def main() -> None:
     context = RankContext.from_environment()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    what, _, rank = os.environ.get("XDIT_TEST", "").partition("@")
-    what = what if not rank or int(rank) == context.rank else "slow"
+    what = "slow"
+    for item in reversed(os.environ.get("XDIT_TEST", "").split(",")):
+        name, _, rank = item.partition("@")
+        what = name if not rank or int(rank) == context.rank else what
     rankpipe.join(context.lane_dir, context.rank)
     print(f"hello from rank {context.rank} of {context.world_size} of lane {context.lane}", flush=True)
     handshake.beat(context.lane_dir, context.rank)
