@@ -39,7 +39,7 @@ class Run:
         output = self.folder / "output"
         return output.exists() and text in output.read_text()
 
-    def end(self, timeout: float = 60) -> Ended:
+    def end(self, timeout: float = 120) -> Ended:
         self.process.join(timeout)
         assert self.process.exitcode is not None, "it does not end"
         result = self.folder / "result"
@@ -92,7 +92,7 @@ def run_as_in_the_image(url: str, cache: Path, *more: str) -> Ended:
     return Ended(ended.returncode, ended.stdout, json.loads(result.read_text()))
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
