@@ -14,9 +14,11 @@ class SharedNoise:
     def __init__(self, scheduler: Any) -> None:  # noqa: ANN401 - diffusers is not typed
         self._size = (0, 0)
         self._whole: torch.Tensor | None = None
-        module = vars(sys.modules[type(getattr(scheduler, "module", scheduler)).__module__])
-        if "randn_tensor" in module:
-            module["randn_tensor"] = self._part
+        # xfuser's own version of it, when it has one, and diffusers'
+        for kind in (type(scheduler), type(getattr(scheduler, "module", scheduler))):
+            module = vars(sys.modules[kind.__module__])
+            if "randn_tensor" in module:
+                module["randn_tensor"] = self._part
 
     def begin(self, height: int, width: int) -> None:
         """A picture of height x width pixels follows."""

@@ -9,6 +9,7 @@ def build(seed: int, *, alpha: bool = False) -> Any:  # noqa: ANN401 - diffusers
     """The PixArtSigmaPipeline, or the PixArtAlphaPipeline. 4 heads; 4 layers."""
     from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtSigmaPipeline, PixArtTransformer2DModel
 
+    head = 12 if alpha else 8  # Alpha embeds width, height and their ratio in a third of the width each
     models = {
         "transformer": PixArtTransformer2DModel(
             sample_size=128 if alpha else 16,
@@ -16,10 +17,10 @@ def build(seed: int, *, alpha: bool = False) -> Any:  # noqa: ANN401 - diffusers
             in_channels=4,
             out_channels=8,
             num_layers=4,
-            attention_head_dim=8,
+            attention_head_dim=head,
             num_attention_heads=4,
             caption_channels=32,
-            cross_attention_dim=32,
+            cross_attention_dim=4 * head,
             use_additional_conditions=alpha,
         ),
         "text_encoder": parts.t5(),
@@ -30,6 +31,7 @@ def build(seed: int, *, alpha: bool = False) -> Any:  # noqa: ANN401 - diffusers
         seed,
         parts.gains("proj_out.weight", ("caption_projection",), quiet=0.1, loud=2.0),
         models,
-        scheduler=DPMSolverMultistepScheduler(),
+        # Alpha's adds noise in every step, which ranks must share
+        scheduler=DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++" if alpha else "dpmsolver++"),
         tokenizer=parts.tokenizer(300),
     )
