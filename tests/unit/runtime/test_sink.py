@@ -1,6 +1,7 @@
 """What happens to an image between the queue and its final name when the volume fails."""
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -109,6 +110,55 @@ def test_the_queue_holds_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert done.wait(10)
     sink.close()
     assert ledger.complete()
+    assert 0.4 < sink.blocked_seconds < 10
+
+
+def test_a_batch_is_written_in_order_and_each_image_has_a_line_in_the_log(tmp_path: Path) -> None:
+    job = make_job(tmp_path, [{"id": "a", "prompt": "x", "images": 5, "seed": 7}, {"id": "b", "prompt": "y"}])
+    ledger = open_lane(job, replica=0, lane=0, lanes=1, pod_uid="a")
+    said: list[str] = []
+    sink = Sink(ledger, job, said.append)
+    claims = ledger.claim(lambda _prompt: 6)
+    sink.put([Made(c.prompt, k, picture(job, c.prompt, k), 0.25) for c in claims for k in c.missing])
+    sink.close()
+    assert sink.blocked_seconds < 0.1
+    journal = [json.loads(line) for line in Layout.of(job).journal(str(ledger.owner)).read_text().splitlines()]
+    logged = [json.loads(line) for line in said]
+    names = ["a.0", "a.1", "a.2", "a.3", "a.4", "b"]
+    assert [line["image"] for line in journal] == [line["image"] for line in logged] == names
+    first = logged[0]
+    assert first.pop("encode_seconds") >= 0
+    assert first == {
+        "event": "image", "id": "a", "image": "a.0", "seed": 7, "width": 64, "height": 64, "steps": 2, "seconds": 0.25,
+        "bytes": Layout.of(job).image("a.0").stat().st_size, "lane": str(ledger.owner),
+    }  # fmt: skip
+    for name, claim, k in zip(names, [claims[0]] * 5 + [claims[1]], [0, 1, 2, 3, 4, 0], strict=True):
+        with Image.open(Layout.of(job).image(name)) as image:
+            assert np.array_equal(np.asarray(image), picture(job, claim.prompt, k))
+
+
+def test_a_batch_that_fails_half_way_keeps_what_has_its_name_and_leaves_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, ledger, sink = begin(tmp_path, 3)
+    claims = ledger.claim(lambda _prompt: 3)
+    link = os.link
+
+    def broken(source: Path, target: Path) -> None:
+        if target.name == "p0001.png":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        link(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", broken)
+        sink.put([Made(c.prompt, 0, picture(job, c.prompt, 0), 0.1) for c in claims])
+        with pytest.raises(OutputVolumeError, match=os.strerror(errno.EIO)):
+            sink.drain()
+    layout = Layout.of(job)
+    assert [path.name for path in layout.images.iterdir()] == ["p0000.png"]
+    assert list(layout.scratch.iterdir()) == []
+    other = open_lane(job, replica=1, lane=0, lanes=1, pod_uid="b")
+    assert [claim.name for claim in other.claim(lambda _prompt: 3)] == ["p0001.2", "p0002.2"]
 
 
 def test_a_lost_answer_of_link_is_recognised_as_our_own_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
