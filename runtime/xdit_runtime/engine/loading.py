@@ -14,6 +14,7 @@ import torch
 
 from xdit_api.base import Json
 from xdit_api.job import Job
+from xdit_runtime.engine import processors
 from xdit_runtime.engine.base import OnPart
 
 _LIBRARIES = ("diffusers", "transformers")
@@ -51,15 +52,24 @@ def load(job: Job, device: torch.device, transformer: type | None, pipeline: typ
     dtype = getattr(torch, job.model.dtype)
     parts: Json = {}
     for name, entry in index.items():
-        if not isinstance(entry, list) or entry[0] is None:
+        if not isinstance(entry, list):
+            if not name.startswith("_"):
+                parts[name] = entry
+            continue
+        if entry[0] is None:
+            parts[name] = None
+            continue
+        on_part(name)
+        if entry[1] in processors.READERS:
+            parts[name] = processors.READERS[entry[1]](directory / name)
             continue
         kind: Any = transformer if name == "transformer" and transformer is not None else _class(entry[0], entry[1])
         if issubclass(kind, torch.nn.Module):
-            on_part(name)
             parts[name] = load_part(directory, name, kind, dtype, device)
-    on_part("tokenizers")
+        else:
+            parts[name] = kind.from_pretrained(directory, subfolder=name, local_files_only=True)
     whole: Any = pipeline or _class("diffusers", str(index["_class_name"]))
-    made = whole.from_pretrained(directory, dtype=dtype, local_files_only=True, **parts)
+    made = whole(**parts)
     made.set_progress_bar_config(disable=True)
     if job.engine.vae.slicing:
         made.vae.enable_slicing()

@@ -51,7 +51,7 @@ class Split:
 
     def run(self, pipeline: Any, requests: Sequence[Request], arguments: Json) -> torch.Tensor | None:  # noqa: ANN401
         """See Splitting."""
-        self._family.before(pipeline, requests)
+        self._family.before(pipeline, requests, arguments)
         images: torch.Tensor = pipeline(**arguments).images
         return images
 

@@ -16,7 +16,7 @@ DEFAULT_SEED = 4
 
 def families() -> list[str]:
     """Names of the families that have a small model."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "parts")
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in ("parts", "language"))
 
 
 def build(family: str, seed: int = DEFAULT_SEED) -> Any:  # noqa: ANN401 - diffusers is not typed

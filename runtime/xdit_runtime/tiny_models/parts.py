@@ -115,12 +115,12 @@ def _fill(part: str, model: torch.nn.Module, seed: int, gain: Gain) -> None:
         for name, weight in model.named_parameters():
             if name.endswith("bias"):
                 weight.zero_()
-            elif weight.ndim >= 2:
+            elif weight.ndim >= 2 and not name.endswith("gamma"):
                 embedding = weight.shape[0] == VOCABULARY or "position_embedding" in name
                 scale = 1.0 if embedding else gain(part, name) / weight.shape[1] ** 0.5
                 smooth = part == "vae" and weight.shape[-2:] == blur.shape
                 noise = _noise(seed, f"{part}.{name}", weight.shape[:2] if smooth else weight.shape) * scale
-                weight.copy_(noise[:, :, None, None] * blur if smooth else noise)
+                weight.copy_(noise[(..., *[None] * (weight.ndim - 2))] * blur if smooth else noise)
 
 
 def gains(output: str, text: tuple[str, ...], *, quiet: float = 0.04, loud: float = 6.0) -> Gain:
@@ -135,6 +135,14 @@ def gains(output: str, text: tuple[str, ...], *, quiet: float = 0.04, loud: floa
         return 1.5
 
     return gain
+
+
+def keen(transformer: Any) -> Any:  # noqa: ANN401
+    """The transformer, with attention that looks at few tokens: one letter counts among hundreds of tokens."""
+    for name, weight in transformer.named_parameters():
+        if name.endswith(("norm_q.weight", "norm_added_q.weight")):
+            torch.nn.init.constant_(weight, 6.0)
+    return transformer
 
 
 def assemble(pipeline: type, seed: int, gain: Gain, models: Mapping[str, Any], **others: object) -> Any:  # noqa: ANN401
