@@ -377,24 +377,6 @@ def test_sigterm_while_waiting_for_peers(tmp_path: Path, pods: Callable[..., Pod
     assert pod.wait(5) == Exit.STOPPED
 
 
-def test_real_torchrun_runs_two_pods(tmp_path: Path, pods: Callable[..., Pod]) -> None:
-    first, second = pair(pods, two_pods(tmp_path, 3), XDIT_LAUNCH_MODULE="torch.distributed.run")
-    assert (first.wait(60), second.wait(60)) == (0, 0), first.text + second.text
-    assert "[rank0]:hello from rank 0 of 2" in first.text
-    assert "[rank1]:hello from rank 1 of 2" in second.text
-
-
-def test_real_torchrun_says_which_signal_killed_a_rank(tmp_path: Path, pods: Callable[..., Pod]) -> None:
-    job = two_ranks(tmp_path, 500)
-    pod = pods(job, XDIT_TEST="slow", XDIT_LAUNCH_MODULE="torch.distributed.run", XDIT_LANE_RESTARTS=0)
-    rank = pod.until(lambda: images(job) and pod.rank(1), 60)
-    os.kill(rank, signal.SIGKILL)
-    began = time.monotonic()
-    assert pod.wait() == Exit.WORKER_FAILED
-    assert time.monotonic() - began < 10
-    assert pod.result.message == "rank 1 was killed by signal 9 (SIGKILL)"
-
-
 def test_preflight_needs_no_torch_and_two_seconds(tmp_path: Path) -> None:
     job = make_job(tmp_path, 1000, engine={"compile": "Always"})
     path = tmp_path / "job.json"
