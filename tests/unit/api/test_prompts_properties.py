@@ -5,14 +5,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from tests.unit.api.prompt_files import SETTING, written
 from xdit_api.job import PromptFormat
 from xdit_api.prompts import FIELDS, Problem, Prompt, check, parse
-from xdit_api.prompts.line import PromptLine, plain
 
 FORMATS: list[PromptFormat] = ["jsonl", "json", "csv", "txt"]
 letters = st.characters(exclude_categories=["Cs"])
@@ -83,25 +81,6 @@ anything = st.recursive(
 )
 fields = sorted(FIELDS - {"prompt"} | {"mood"})
 near_records = st.fixed_dictionaries({"prompt": st.text(max_size=8) | anything}, optional=dict.fromkeys(fields, anything))
-
-
-@settings(max_examples=400, deadline=None)
-@given(near_records)
-@example({"prompt": "x", "strength": 5e-324, "guidance_scale": -0.0})
-@example({"prompt": "\ud800"})
-def test_the_fast_check_takes_nothing_that_the_models_refuse(record: dict[str, Any]) -> None:
-    if not plain(record):
-        return
-    try:
-        PromptLine.model_validate(record)
-    except ValidationError as error:
-        pytest.fail(str(error))
-
-
-@settings(max_examples=60, deadline=None)
-@given(records)
-def test_the_fast_check_takes_every_usual_record(record: dict[str, Any]) -> None:
-    assert plain(record)
 
 
 pieces = st.sampled_from(
