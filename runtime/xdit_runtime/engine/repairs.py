@@ -13,6 +13,7 @@ def apply() -> None:
     from xdit_runtime.engine import sana_split
 
     _cache_once()
+    _look_twice()
     _keep_positions()
     sana_split.install()
 
@@ -32,6 +33,35 @@ def _cache_once() -> None:
         return usp.USP(*tensors, **options)
 
     vars(attention_processor)["USP"] = attend
+
+
+def _look_twice() -> None:
+    """SD3.5 medium's second attention, to the picture without the text, crashes when the sequence is split: a name is unset."""
+    from diffusers.models.attention_processor import JointAttnProcessor2_0
+    from xfuser.core.distributed import get_sequence_parallel_world_size
+    from xfuser.model_executor.layers import attention_processor, usp
+
+    class Attention(attention_processor.xFuserJointAttnProcessor2_0):  # type: ignore[misc]
+        def __call__(
+            self,
+            attn: Any,  # noqa: ANN401
+            hidden_states: torch.Tensor,
+            encoder_hidden_states: torch.Tensor | None = None,
+            *arguments: object,
+            **options: object,
+        ) -> Any:  # noqa: ANN401
+            if encoder_hidden_states is not None or get_sequence_parallel_world_size() == 1:
+                return super().__call__(attn, hidden_states, encoder_hidden_states, *arguments, **options)
+            query, key, value = (
+                project(hidden_states).unflatten(-1, (attn.heads, -1)) for project in (attn.to_q, attn.to_k, attn.to_v)
+            )
+            query = query if attn.norm_q is None else attn.norm_q(query)
+            key = key if attn.norm_k is None else attn.norm_k(key)
+            query, key, value = (tensor.transpose(1, 2) for tensor in (query, key, value))
+            made = usp.USP(query, key, value, dropout_p=0.0, is_causal=False, attn_layer=attn)
+            return attn.to_out[1](attn.to_out[0](made.transpose(1, 2).flatten(2)))
+
+    attention_processor.xFuserAttentionProcessorRegister.register(JointAttnProcessor2_0)(Attention)
 
 
 def _keep_positions() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 from xdit_runtime.tiny_models import parts
 
 
-def build(seed: int) -> Any:  # noqa: ANN401 - diffusers is not typed
-    """The StableDiffusion3Pipeline. 4 heads; 4 layers."""
+def build(seed: int, *, dual_attention: tuple[int, ...] = ()) -> Any:  # noqa: ANN401 - diffusers is not typed
+    """The StableDiffusion3Pipeline. 4 heads; 4 layers, of which those of `dual_attention` look at the picture twice."""
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 
     models = {
@@ -23,6 +23,7 @@ def build(seed: int) -> Any:  # noqa: ANN401 - diffusers is not typed
             pooled_projection_dim=64,
             pos_embed_max_size=96,
             qk_norm="rms_norm",
+            dual_attention_layers=dual_attention,
         ),
         "text_encoder": parts.clip(projection=True),
         "text_encoder_2": parts.clip(projection=True),

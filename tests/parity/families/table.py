@@ -94,6 +94,7 @@ class Case:
 TABLE = {
     "flux": Case("flux", negative=False, only="pipefusion"),
     "sd3": Case("sd3"),
+    "sd35": Case("sd35"),
     "sdxl": Case("sdxl"),
     "pixart": Case("pixart", call={"use_resolution_binning": False, "clean_caption": False}),
     "pixart-alpha": Case("pixart_alpha", call={"use_resolution_binning": False, "clean_caption": False}),
