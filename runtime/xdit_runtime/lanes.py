@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,7 +148,8 @@ class Lane:
         gone = processes.kill_below(
             os.getpid(), lambda pid: processes.environment_of(pid).get(handshake.ENV_LANE_DIR) == str(self.dir)
         )
-        self.process.wait(_REPORT_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_REPORT_SECONDS)
         self.reader.join(_REPORT_SECONDS)
         return gone
 

@@ -115,9 +115,17 @@ class LaneWatch:
             return self._finished()
         ending = self._outside() or self._stopping(now) or self._stalled()
         if ending is None:
-            for keeper in self._keepers:
-                keeper.start_if_due(now)
+            self._start_again(now)
         return ending
+
+    def _start_again(self, now: float) -> None:
+        """Begin the lives that are due, unless another lane saw the whole job complete meanwhile."""
+        complete = next((k.ending for k in self._keepers if k.ending is not None and k.ending.outcome == "drained"), None)
+        for keeper in self._keepers:
+            if complete is not None and keeper.waiting:
+                keeper.end(complete)
+            else:
+                keeper.start_if_due(now)
 
     def _outside(self) -> Ending | None:
         """What ends the attempt whatever the lanes do."""
@@ -136,15 +144,17 @@ class LaneWatch:
             return None
         grace = self._a.settings.grace if self._a.settings.grace is not None else self._a.job.grace_seconds
         if self._stop_by is None:
-            if self._still_loading():
-                return Ending("stopped", Exit.STOPPED, "stopped before the first image")
+            running = [keeper.lane for keeper in self._keepers if keeper.lane is not None]
+            if all(self._loading(lane) for lane in running):
+                return Ending("stopped", Exit.STOPPED, "stopped while no image was in work")
             self._stop_by = now + grace
             self._a.log.say("SIGTERM: stopping at the next image boundary")
             for keeper in self._keepers:
-                if keeper.lane is not None:
+                if keeper.lane is not None and not self._loading(keeper.lane):
                     handshake.ask_to_stop(keeper.lane.dir)
-                elif keeper.waiting:
-                    keeper.end(Ending("stopped", Exit.STOPPED, "stopped while a lane waited for its restart"))
+                elif keeper.ending is None:
+                    keeper.kill()
+                    keeper.end(Ending("stopped", Exit.STOPPED, "stopped while a lane was starting"))
         if now >= self._stop_by:
             return Ending(
                 "stopped", Exit.STOPPED, f"no image boundary within {grace:.0f} s of SIGTERM: the image in work is lost"
@@ -204,7 +214,7 @@ class LaneWatch:
             return
         try:
             crashes.mark(self._a.layout, claims, reason)
-        except OutputVolumeError as error:
+        except (OutputVolumeError, ValueError) as error:
             self._a.log.warn(f"the crash of {', '.join(claims)} could not be noted: {error}")
         else:
             self._a.log.warn(f"charged with the crash: {', '.join(claims)}")
@@ -222,12 +232,12 @@ class LaneWatch:
             return Ending("stopped", Exit.STOPPED, "stopped while another pod of the replica went away")
         return ending
 
-    def _still_loading(self) -> bool:
-        """Whether no image is in work, as far as this pod can know: only pod 0 hears of it."""
+    def _loading(self, lane: lanes.Lane) -> bool:
+        """Whether no image is in work in a lane, as far as this pod can know: only pod 0 hears of it."""
         if self._a.settings.node_rank > 0:
             return False
-        said = [handshake.progress(keeper.lane.dir) for keeper in self._keepers if keeper.lane is not None]
-        return all(word is None or word[0].phase in ("Waiting", "Loading") for word in said)
+        said = handshake.progress(lane.dir)
+        return said is None or said[0].phase in ("Waiting", "Loading")
 
     def _stalled(self) -> Ending | None:
         limit = self._a.job.stall_seconds

@@ -31,7 +31,7 @@ class LaneState:
         said = said or LaneProgress(index=self.index, phase="Waiting")
         change: dict[str, object] = {"restarts": self.restarts, "completed": self.made + said.completed}
         if self.phase is not None:
-            change |= {"phase": self.phase, "prompt": None, "step": None, "steps": None}
+            change |= {"phase": self.phase, "prompt": None, "step": None, "steps": None, "seconds_per_image": None}
         return said.model_copy(update=change)
 
 

@@ -129,9 +129,13 @@ def _report(ending: Ending, settings: Settings, state: State, log_path: str, log
     """Say how it ended, everywhere; the exit code."""
     result = result_of(ending, settings, state.job_uid, log_path)
     state.result, state.phase = result, "Finished"
-    life.store(settings.life_dir, result)
-    if settings.termination_log is not None:
-        settings.termination_log.write_text(result.encode(), encoding="utf-8")
+    # a node whose disk is full must not keep us from saying it in the other places
+    try:
+        if settings.termination_log is not None:
+            settings.termination_log.write_text(result.encode(), encoding="utf-8")
+        life.store(settings.life_dir, result)
+    except (OSError, OutputVolumeError) as error:
+        log.say(f"the result could not be kept: {error}", level="error")
     counts = "" if result.counts is None else f", {result.counts.completed}/{result.counts.total} images"
     level: Level = "error" if result.outcome == "failed" else "info"
     log.say(f"{result.reason}{counts}{': ' if result.message else ''}{result.message}", level=level)

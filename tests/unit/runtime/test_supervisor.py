@@ -130,7 +130,7 @@ def test_sigterm_while_ranks_load_waits_for_nothing(tmp_path: Path, pods: Callab
     pod.process.send_signal(signal.SIGTERM)
     assert pod.wait(10) == Exit.STOPPED
     assert time.monotonic() - began < 8
-    assert pod.result.message == "stopped before the first image"
+    assert pod.result.message == "stopped while no image was in work"
 
 
 def test_a_rank_that_reaches_no_boundary_is_killed_after_the_grace_period(tmp_path: Path, pods: Callable[..., Pod]) -> None:
