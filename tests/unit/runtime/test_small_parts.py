@@ -1,17 +1,20 @@
 """Settings, torchrun's command and environment, logs, processes."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.unit.runtime.jobs import make_job
-from xdit_runtime import handshake, lanes, network, processes
-from xdit_runtime.logs import Log, Source
+from xdit_runtime import handshake, lanes, logs, network, processes
+from xdit_runtime.logs import SUPERVISOR, Log, Source, encode, level_of
 from xdit_runtime.settings import Settings
 
 
@@ -26,6 +29,8 @@ def test_without_kubernetes_there_are_defaults() -> None:
     assert found.life_dir.is_dir()
     with pytest.raises(ValueError, match="XDIT_REPLICA must be a whole number, not 'x'"):
         Settings.read({"XDIT_REPLICA": "x"})
+    with pytest.raises(ValueError, match="XDIT_LOG_FORMAT must be text or json, not 'xml'"):
+        Settings.read({"XDIT_LOG_FORMAT": "xml"})
 
 
 def test_the_rendezvous_of_a_lane_over_several_pods(tmp_path: Path) -> None:
@@ -91,6 +96,71 @@ def test_a_log_that_cannot_be_written_says_so_once_and_goes_on(tmp_path: Path, c
     out = capsys.readouterr().out
     assert out.count("the log on the volume stops here") == 1
     assert "[supervisor] two" in out
+
+
+def test_a_volume_that_hangs_holds_no_line_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "0-0-p.log"
+    os.mkfifo(path)  # whoever opens it waits for a reader
+    log = Log()
+    log.attach(path)
+    began = time.monotonic()
+    for n in range(25_000):
+        log.say(f"line {n}")
+    log.close(0.2)
+    assert time.monotonic() - began < 10
+    assert capsys.readouterr().out.endswith("line 24999\n")
+    with path.open("rb"):  # lets the writer go: it finds that this is no file
+        until(lambda: "the log on the volume stops here" in capsys.readouterr().out)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_lines_that_a_slow_volume_missed_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_WAITING", 3)
+    log = Log()
+    for n in range(10):
+        log.say(f"line {n}")
+    log.attach(tmp_path / "x.log")
+    log.close()
+    log.say("after")
+    log.close()
+    kept = (tmp_path / "x.log").read_text().splitlines()
+    assert [line.rpartition("] ")[2] for line in kept] == [
+        "line 0", "line 1", "line 2", "... 7 lines are missing here: the volume was too slow", "after",
+    ]  # fmt: skip
+
+
+def test_how_a_line_is_encoded() -> None:
+    when = datetime(2026, 11, 21, 12, 0, 5, 250_000, tzinfo=UTC)
+    rank = Source(1, 3, several=True)
+    assert encode("text", when, "info", rank, "x") == "12:00:05 [lane 1] [rank3]:x"
+    assert encode("text", when, "error", Source(0), "x") == "12:00:05 ERROR [torchrun] x"
+    head = {"time": "2026-11-21T12:00:05.250+00:00", "level": "warning", "source": "rank", "lane": 1, "rank": 3}
+    assert json.loads(encode("json", when, "warning", rank, "é")) == {"message": "é", **head}
+    made = '{"image": "cat-1", "seconds": 0.6, "rank": "no"}'
+    assert json.loads(encode("json", when, "warning", rank, made)) == {"image": "cat-1", "seconds": 0.6, **head}
+    assert json.loads(encode("json", when, "info", SUPERVISOR, "{broken"))["message"] == "{broken"
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("loading", "info"),
+        ("Traceback (most recent call last):", "error"),
+        ("W1121 13:40:00.000000 17 torch/distributed/run.py:852] x", "warning"),
+        ("[E1121 13:40:00 ProcessGroupNCCL.cpp:616] x", "error"),
+        ("2026-11-21 13:40:00,123 - WARNING - x", "warning"),
+        ("ERROR:root:x", "error"),
+        ("no ERRORS here", "info"),
+    ],
+)
+def test_what_a_line_says_of_itself(line: str, level: str) -> None:
+    assert level_of(line) == level
 
 
 def test_orphans_are_killed_and_reaped(tmp_path: Path) -> None:
