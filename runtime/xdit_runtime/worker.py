@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xdit_runtime.engine.base import Engine
     from xdit_runtime.engine.groups import Control
     from xdit_runtime.engine.loop import Leader
+    from xdit_runtime.ledger import LaneLedger
 
 BEAT_SECONDS = 1.0
 """Shortest time between two beats."""
@@ -57,7 +58,7 @@ class _Life:
     first_step_seconds: float | None = None
 
 
-def _leader(context: RankContext, life: _Life) -> "Leader":
+def _leader(context: RankContext, life: _Life) -> "tuple[Leader, LaneLedger]":
     from xdit_runtime.engine.loop import Leader
     from xdit_runtime.ledger import open_lane
     from xdit_runtime.sink import Sink
@@ -89,7 +90,7 @@ def _leader(context: RankContext, life: _Life) -> "Leader":
 
     leader = Leader(job, context.lane, ledger, sink, report, say_claims)
     leader.say("Loading")
-    return leader
+    return leader, ledger
 
 
 def run(context: RankContext, life: _Life) -> tuple[Outcome, Counts]:
@@ -104,8 +105,8 @@ def run(context: RankContext, life: _Life) -> tuple[Outcome, Counts]:
     alive = Every(BEAT_SECONDS, pulse, time.monotonic)
     with while_active(alive):
         alive()
-        leader = _leader(context, life) if context.rank == 0 else None
-        engine, control = _ready(context, life, alive)
+        leader, ledger = _leader(context, life) if context.rank == 0 else (None, None)
+        engine, control = _ready(context, life, ledger, alive)
     from xdit_runtime.engine import loop
 
     control.gather(alive)
@@ -114,11 +115,12 @@ def run(context: RankContext, life: _Life) -> tuple[Outcome, Counts]:
     return end
 
 
-def _ready(context: RankContext, life: _Life, alive: Callable[[], None]) -> "tuple[Engine, Control]":
-    """Import, meet the other ranks, load."""
+def _ready(context: RankContext, life: _Life, ledger: "LaneLedger | None", alive: Callable[[], None]) -> "tuple[Engine, Control]":
+    """Import, meet the other ranks, learn what was decided for the job, load. `ledger` is given on rank 0 only."""
     from xdit_runtime.engine import groups
     from xdit_runtime.engine.base import World
-    from xdit_runtime.engine.choice import engine_for
+    from xdit_runtime.engine.choice import decide, engine_for
+    from xdit_runtime.ledger import decisions
 
     job = context.job
     world = World(
@@ -132,7 +134,11 @@ def _ready(context: RankContext, life: _Life, alive: Callable[[], None]) -> "tup
     groups.start(world)
     control = groups.Control(world)
     life.phase = "load"
-    engine = engine_for(job, world, control)
+    decided = None
+    if ledger is not None:
+        shapes = ledger.shapes()
+        decided = decisions.decide(ledger.layout, lambda: decide(job, world, shapes))
+    engine = engine_for(job, world, control, control.broadcast(decided))
     began = time.monotonic()
     engine.load(lambda _part: alive())
     life.load_seconds = round(time.monotonic() - began, 2)

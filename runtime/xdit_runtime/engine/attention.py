@@ -2,6 +2,8 @@
 and ring refuses some of them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,20 +12,34 @@ Wanted = Literal["Auto", "CUDNN", "Flash", "Flash3", "SDPA"]
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """One kernel by its two names."""
+    """One kernel by its names."""
 
     xfuser: str
-    """Name in xfuser.core.distributed.attention_backend.AttentionBackendType."""
-    diffusers: str
-    """Name in diffusers.models.attention_dispatch.AttentionBackendName."""
+    """In xfuser.core.distributed.attention_backend.AttentionBackendType."""
+    torch: tuple[str, ...]
+    """In torch.nn.attention.SDPBackend: the kernel, and those that take its place where it does not fit (the VAE's one head of
+    512 numbers); empty: torch has only one.
+    """
 
 
-_CUDNN = Attention("CUDNN", "_native_cudnn")
-_FLASH = Attention("SDPA_FLASH", "_native_flash")
-_EFFICIENT = Attention("SDPA_EFFICIENT", "_native_efficient")
-_SDPA = Attention("SDPA", "native")
-_CPU = Attention("SDPA_FLASH", "native")
-"""On a CPU the only kernel of torch that also returns what ring needs; `native` picks the same one."""
+_CUDNN = Attention("CUDNN", ("CUDNN_ATTENTION", "EFFICIENT_ATTENTION", "MATH"))
+_FLASH = Attention("SDPA_FLASH", ("FLASH_ATTENTION", "EFFICIENT_ATTENTION", "MATH"))
+_EFFICIENT = Attention("SDPA_EFFICIENT", ("EFFICIENT_ATTENTION", "MATH"))
+_SDPA = Attention("SDPA", ())
+_CPU = Attention("SDPA_FLASH", ())
+"""On a CPU the only kernel of torch that also returns what ring needs; torch itself picks the same one."""
+
+
+@contextmanager
+def use(attention: Attention) -> Iterator[None]:
+    """Inside, torch's scaled_dot_product_attention runs that kernel."""
+    if not attention.torch:
+        yield
+        return
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel([getattr(SDPBackend, name) for name in attention.torch], set_priority=True):
+        yield
 
 
 def choose(wanted: Wanted, *, device: Literal["cuda", "cpu"], dtype: str, capability: tuple[int, int]) -> Attention:

@@ -26,6 +26,12 @@ def start(world: World) -> None:
         dist.init_process_group("nccl" if world.device == "cuda" else "gloo", timeout=world.timeout)
 
 
+def start_alone(world: World) -> None:
+    """A group of one, for xfuser's parts in a world of one; nothing in larger ones."""
+    if world.size == 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if world.device == "cuda" else "gloo", timeout=world.timeout)
+
+
 @contextmanager
 def bounded(timeout: timedelta) -> Iterator[None]:
     """Every group that is made inside gets this timeout: xfuser and yunchang pass none, and torch's are 10 and 30 minutes."""

@@ -10,21 +10,16 @@ import torch
 from xdit_api import catalogue
 from xdit_api.base import Json
 from xdit_api.job import Job
-from xdit_runtime.engine import attention, families, loading, splitting, unet, vae, wrapped
+from xdit_runtime.engine import attention, compiling, families, groups, loading, splitting, unet, vae, wrapped
 from xdit_runtime.engine.base import Image, OnPart, OnStep, PlanError, Request, World
 from xdit_runtime.engine.groups import Control
 from xdit_runtime.engine.text import TextCache
+from xdit_runtime.engine.tuning import Tuning
 
 
 def device_of(world: World) -> torch.device:
     """The device of this rank."""
     return torch.device("cuda", world.local_rank) if world.device == "cuda" else torch.device("cpu")
-
-
-def kernel(job: Job, world: World) -> attention.Attention:
-    """The attention kernel of this rank."""
-    capability = torch.cuda.get_device_capability(world.local_rank) if world.device == "cuda" else (0, 0)
-    return attention.choose(job.engine.attention, device=world.device, dtype=job.model.dtype, capability=capability)
 
 
 def exact_arithmetic() -> None:
@@ -36,10 +31,11 @@ def exact_arithmetic() -> None:
 class ModelEngine:
     """One diffusers pipeline on the ranks of a lane."""
 
-    def __init__(self, job: Job, world: World, control: Control) -> None:
+    def __init__(self, job: Job, world: World, control: Control, tuning: Tuning = Tuning()) -> None:  # noqa: B008 - frozen
         self._job = job
         self._world = world
         self._control = control
+        self._tuning = tuning
         self._device = device_of(world)
         self._texts = TextCache(self._device)
         self.pipeline: Any = None
@@ -56,29 +52,37 @@ class ModelEngine:
             raise PlanError("; ".join(reasons))
         self._facts = facts
         self._family = families.family_of(facts.family)
-        chosen = kernel(job, self._world)
-        if self._world.size == 1:
+        self._attention = attention.choose(
+            job.engine.attention, device=job.device, dtype=job.model.dtype, capability=self._tuning.capability
+        )
+        self._split = self._load(on_part)
+        if self._tuning.compiled:
+            compiling.prepare()
+            self._split.compile(self.pipeline)
+            if self._world.rank == self._split.source:
+                vae.compile_decoding(self.pipeline.vae)
+
+    def _load(self, on_part: OnPart) -> splitting.Splitting:
+        job, family, world = self._job, self._family, self._world
+        if world.size == 1 and not family.alone_splits(self._tuning, world):
             self.pipeline = loading.load(job, self._device, None, None, on_part)
-            self._split: splitting.Splitting = splitting.Alone()
-            if hasattr(self.pipeline, "transformer"):
-                self.pipeline.transformer.set_attention_backend(chosen.diffusers)
-            return
-        if self._family.halves(job.degrees):
+            return splitting.Alone()
+        if family.halves(job.degrees):
             self.pipeline = loading.load(job, self._device, None, None, on_part)
             on_part("groups")
-            self._split = unet.Halves(self._world, self.pipeline)
-            return
+            return unet.Halves(world, self.pipeline)
         on_part("xfuser")
-        splitting.prepare(self._world.device)
-        if self._family.wrapped(job.degrees):
+        splitting.prepare(world.device)
+        if family.wrapped(job.degrees):
             self.pipeline = loading.load(job, self._device, None, None, on_part)
             on_part("groups")
-            self._split = wrapped.Wrapped(job, self._world, self._family, chosen, self.pipeline)
-        else:
-            self.pipeline = loading.load(job, self._device, self._family.transformer(), self._family.pipeline(), on_part)
-            on_part("groups")
-            self._split = splitting.Split(job, self._world, self._family, chosen, self.pipeline)
-            self._family.loaded(self.pipeline, job)
+            return wrapped.Wrapped(job, world, family, self._attention, self.pipeline)
+        self.pipeline = loading.load(job, self._device, family.transformer(), family.pipeline(), on_part)
+        on_part("groups")
+        groups.start_alone(world)
+        split = splitting.Split(job, world, family, self._attention, self.pipeline)
+        family.loaded(self.pipeline, job)
+        return split
 
     def check(self, request: Request) -> None:
         """See Engine.check. xfuser would remember a size before it checks it, so that a refused one passed the second time."""
@@ -86,18 +90,21 @@ class ModelEngine:
             raise PlanError("; ".join(reasons))
         self._family.check(self.pipeline, request)
 
-    def batch(self, request: Request) -> int:  # noqa: ARG002
+    def batch(self, request: Request) -> int:
         """See Engine.batch."""
-        return 1
+        alone = request.inputs or not self._family.batches
+        return 1 if alone else self._tuning.batch(request.width, request.height)
 
     def generate(self, requests: Sequence[Request], on_step: OnStep) -> list[Image] | None:
         """See Engine.generate."""
         for request in requests:
             self.check(request)
-        first = requests[0]
-        with torch.inference_mode():
+        first, full = requests[0], len(requests) == self.batch(requests[0])
+        size = (first.width, first.height)
+        with torch.inference_mode(), attention.use(self._attention), compiling.only_if(full and size in self._tuning.compiled):
             if self._world.rank == self._split.source:
                 vae.set_tiling(self.pipeline.vae, self._job.engine.vae.tiling, first.width, first.height)
+            self._split.capture(self.pipeline, full and size in self._tuning.captured)
             arguments = self._family.arguments(self.pipeline, requests, on_step)
             images = self._split.run(self.pipeline, requests, {**self._embeddings(requests), **arguments})
             made = None

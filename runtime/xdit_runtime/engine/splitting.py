@@ -8,7 +8,7 @@ import torch
 
 from xdit_api.base import Json
 from xdit_api.job import Degrees, Job
-from xdit_runtime.engine import attention, cpu, pipefusion, vae
+from xdit_runtime.engine import attention, compiling, cpu, pipefusion, vae
 from xdit_runtime.engine.base import Request, World
 from xdit_runtime.engine.families.base import Family
 from xdit_runtime.engine.groups import bounded
@@ -23,8 +23,25 @@ class Splitting(Protocol):
     def run(self, pipeline: Any, requests: Sequence[Request], arguments: Json) -> torch.Tensor | None:  # noqa: ANN401
         """The pictures as B x 3 x H x W from 0 to 1, on rank `source` at least."""
 
+    def compile(self, pipeline: Any) -> None:  # noqa: ANN401
+        """Have the transformer compiled at its next calls."""
 
-class Alone:
+    def capture(self, pipeline: Any, wanted: bool) -> None:  # noqa: ANN401
+        """Whether the steps of the next call run as a CUDA graph, where that can be done."""
+
+
+class Plain:
+    """Compiles the blocks of the pipeline's transformer; captures nothing."""
+
+    def compile(self, pipeline: Any) -> None:  # noqa: ANN401
+        """See Splitting."""
+        compiling.compile_blocks(getattr(pipeline, "transformer", None) or pipeline.unet)
+
+    def capture(self, pipeline: Any, wanted: bool) -> None:  # noqa: ANN401
+        """See Splitting."""
+
+
+class Alone(Plain):
     """One rank: diffusers as it is."""
 
     source = 0
@@ -35,7 +52,7 @@ class Alone:
         return images
 
 
-class Split:
+class Split(Plain):
     """A plain pipeline of diffusers with a transformer that shares its sequence among the ranks. Rank 0 decodes."""
 
     source = 0
@@ -54,6 +71,15 @@ class Split:
         self._family.before(pipeline, requests, arguments)
         images: torch.Tensor = pipeline(**arguments).images
         return images
+
+    def compile(self, pipeline: Any) -> None:  # noqa: ANN401
+        """See Splitting."""
+        if not self._family.compile(pipeline):
+            super().compile(pipeline)
+
+    def capture(self, pipeline: Any, wanted: bool) -> None:  # noqa: ANN401
+        """See Splitting."""
+        self._family.capture(pipeline, wanted)
 
 
 def prepare(device: str) -> None:

@@ -13,9 +13,10 @@ from xdit_api.base import Json
 from xdit_runtime.engine import vae
 from xdit_runtime.engine.base import Request, World
 from xdit_runtime.engine.groups import bounded
+from xdit_runtime.engine.splitting import Plain
 
 
-class Halves:
+class Halves(Plain):
     """The plain pipeline of diffusers on both ranks. Rank 0 computes what the negative prompt says, and decodes."""
 
     source = 0

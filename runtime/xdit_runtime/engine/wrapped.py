@@ -16,10 +16,10 @@ from xdit_runtime.engine.base import Request, World
 from xdit_runtime.engine.families.base import Family
 from xdit_runtime.engine.groups import bounded
 from xdit_runtime.engine.noise import SharedNoise
-from xdit_runtime.engine.splitting import configuration
+from xdit_runtime.engine.splitting import Plain, configuration
 
 
-class Wrapped:
+class Wrapped(Plain):
     """xfuser's version of the pipeline. The last rank decodes.
 
     It is made directly: xDiTParallel would run a warm-up on a GPU and tear the process group down when it is
@@ -37,6 +37,9 @@ class Wrapped:
             repairs.apply()
             self._wrapped = xFuserPipelineWrapperRegister.get_class(pipeline)(pipeline=pipeline, engine_config=config)
         self._noise = SharedNoise(pipeline.scheduler)
+
+    def compile(self, pipeline: Any) -> None:  # noqa: ANN401
+        """Nothing: xfuser's wrapper of the transformer sends messages from within every block, and gains too little."""
 
     def run(self, pipeline: Any, requests: Sequence[Request], arguments: Json) -> torch.Tensor | None:  # noqa: ANN401, ARG002
         """See Splitting."""

@@ -22,6 +22,7 @@ from xdit_runtime.ledger.order import walk
 from xdit_runtime.ledger.owner import Owner
 from xdit_runtime.paths import Layout
 from xdit_runtime.prompts import FrozenPrompts
+from xdit_runtime.prompts.frozen import Shape
 from xdit_runtime.volume import OutputVolumeError, guarded
 
 _OPEN, _TAKEN, _MINE, _DONE = range(4)
@@ -134,6 +135,10 @@ class LaneLedger:
             self._mine.pop(prompt.id, None)
             self._state[prompt.index] = _DONE
             self._lost[prompt.index] = True
+
+    def shapes(self) -> list[Shape]:
+        """Of all pictures of the job."""
+        return self._prompts.shapes()
 
     def beat(self) -> None:
         """The lane has moved: keep its claims. Call it as often as you like."""

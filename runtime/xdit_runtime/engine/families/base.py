@@ -7,8 +7,9 @@ import torch
 
 from xdit_api.base import Json
 from xdit_api.job import Degrees, Job
-from xdit_runtime.engine.base import OnStep, PromptError, Request
+from xdit_runtime.engine.base import OnStep, PromptError, Request, World
 from xdit_runtime.engine.follow import follow
+from xdit_runtime.engine.tuning import Tuning
 
 Pipeline = Any
 """A diffusers pipeline; diffusers is not typed."""
@@ -23,6 +24,8 @@ class Family:
     """As in the catalogue."""
     guidance: ClassVar[str] = "guidance_scale"
     """Name of the call's argument."""
+    batches: ClassVar[bool] = True
+    """Whether several pictures can be drawn at once."""
     edits: ClassVar[bool] = False
     """Whether the pipeline itself takes input images."""
 
@@ -42,6 +45,17 @@ class Family:
     def halves(self, degrees: Degrees) -> bool:
         """Whether the two halves of guidance run on two ranks, in a plain pipeline with a UNet."""
         return False
+
+    def alone_splits(self, tuning: Tuning, world: World) -> bool:
+        """Whether one rank alone runs the transformer of `transformer` too, because it is faster."""
+        return False
+
+    def compile(self, pipeline: Pipeline) -> bool:
+        """Have that transformer compiled in a way of its own; False: block by block."""
+        return False
+
+    def capture(self, pipeline: Pipeline, wanted: bool) -> None:
+        """Whether the steps of the next call run as a CUDA graph, where the family can do that."""
 
     def unguided(self, arguments: Json) -> Json | None:
         """Arguments of a wrapped pipeline that cannot do without guidance, for a call without it; None: as they are."""

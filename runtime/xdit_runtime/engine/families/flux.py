@@ -6,9 +6,10 @@ import torch
 
 from xdit_api.base import Json
 from xdit_api.job import Job
-from xdit_runtime.engine.base import OnStep, Request
+from xdit_runtime.engine.base import OnStep, Request, World
 from xdit_runtime.engine.families.base import Embeddings, Family, Pipeline
 from xdit_runtime.engine.flux.courier import Collective, Direct, linked
+from xdit_runtime.engine.tuning import Tuning
 
 
 def sequence_length(pipeline: Pipeline) -> int:
@@ -33,6 +34,21 @@ class Flux(Family):
 
         group, device = get_sp_group().device_group, pipeline.transformer.device
         pipeline.transformer.fuse(Direct(group, device) if job.pods == 1 and linked(device, group.size()) else Collective(group))
+
+    def alone_splits(self, tuning: Tuning, world: World) -> bool:
+        """Compiled, it takes 3.60 s where diffusers' takes 3.73 (one H200); eagerly, diffusers' is the yardstick for all others."""
+        return world.device == "cuda" and bool(tuning.compiled)
+
+    def compile(self, pipeline: Pipeline) -> bool:
+        """See Family."""
+        from xdit_runtime.engine.flux.transformer import Kernels
+
+        pipeline.transformer.kernels = Kernels.compiled()
+        return True
+
+    def capture(self, pipeline: Pipeline, wanted: bool) -> None:
+        """See Family."""
+        pipeline.transformer.captures = wanted
 
     def before(self, pipeline: Pipeline, requests: Sequence[Request], arguments: Json) -> None:
         """xfuser's attention asks its runtime state for the length of the text."""

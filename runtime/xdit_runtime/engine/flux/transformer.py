@@ -88,7 +88,7 @@ class FastFluxTransformer(xFuserFlux1Transformer2DWrapper):  # type: ignore[misc
 
     kernels = Kernels()
     captures = False
-    """Whether a step becomes a CUDA graph."""
+    """Whether a step of the next call is a CUDA graph."""
 
     def fuse(self, courier: Courier) -> None:
         """Put the three projections of every attention side by side, once after loading. Takes no more memory."""

@@ -9,17 +9,17 @@ HOPPER, AMPERE, TURING, NONE = (9, 0), (8, 0), (7, 5), (0, 0)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "device", "dtype", "capability", "xfuser", "diffusers"),
+    ("wanted", "device", "dtype", "capability", "xfuser", "first"),
     [
-        ("Auto", "cpu", "float32", NONE, "SDPA_FLASH", "native"),
-        ("Auto", "cuda", "bfloat16", HOPPER, "CUDNN", "_native_cudnn"),
-        ("Auto", "cuda", "bfloat16", (10, 0), "CUDNN", "_native_cudnn"),
-        ("Auto", "cuda", "float16", AMPERE, "SDPA_FLASH", "_native_flash"),
-        ("Auto", "cuda", "float16", TURING, "SDPA_EFFICIENT", "_native_efficient"),
-        ("Auto", "cuda", "float32", HOPPER, "SDPA_EFFICIENT", "_native_efficient"),
-        ("Flash", "cuda", "bfloat16", HOPPER, "SDPA_FLASH", "_native_flash"),
-        ("CUDNN", "cuda", "bfloat16", AMPERE, "CUDNN", "_native_cudnn"),
-        ("SDPA", "cuda", "bfloat16", HOPPER, "SDPA", "native"),
+        ("Auto", "cpu", "float32", NONE, "SDPA_FLASH", None),
+        ("Auto", "cuda", "bfloat16", HOPPER, "CUDNN", "CUDNN_ATTENTION"),
+        ("Auto", "cuda", "bfloat16", (10, 0), "CUDNN", "CUDNN_ATTENTION"),
+        ("Auto", "cuda", "float16", AMPERE, "SDPA_FLASH", "FLASH_ATTENTION"),
+        ("Auto", "cuda", "float16", TURING, "SDPA_EFFICIENT", "EFFICIENT_ATTENTION"),
+        ("Auto", "cuda", "float32", HOPPER, "SDPA_EFFICIENT", "EFFICIENT_ATTENTION"),
+        ("Flash", "cuda", "bfloat16", HOPPER, "SDPA_FLASH", "FLASH_ATTENTION"),
+        ("CUDNN", "cuda", "bfloat16", AMPERE, "CUDNN", "CUDNN_ATTENTION"),
+        ("SDPA", "cuda", "bfloat16", HOPPER, "SDPA", None),
     ],
 )
 def test_kernel(
@@ -28,15 +28,16 @@ def test_kernel(
     dtype: str,
     capability: tuple[int, int],
     xfuser: str,
-    diffusers: str,
+    first: str | None,
 ) -> None:
     chosen = choose(wanted, device=device, dtype=dtype, capability=capability)
-    assert (chosen.xfuser, chosen.diffusers) == (xfuser, diffusers)
+    assert chosen.xfuser == xfuser
+    assert (chosen.torch[0] if chosen.torch else None) == first
 
 
 def test_the_names_exist() -> None:
     """In the libraries that are installed: a rename there must not wait for a GPU to be found."""
-    from diffusers.models.attention_dispatch import AttentionBackendName
+    from torch.nn.attention import SDPBackend
 
     chosen = [
         choose(wanted, device=device, dtype=dtype, capability=capability)
@@ -45,7 +46,7 @@ def test_the_names_exist() -> None:
         for dtype in ("bfloat16", "float32")
         for capability in (HOPPER, AMPERE, TURING)
     ]
-    assert {kernel.diffusers for kernel in chosen} <= {name.value for name in AttentionBackendName}
+    assert {name for kernel in chosen for name in kernel.torch} <= set(SDPBackend.__members__)
     from xdit_runtime.engine import cpu
 
     cpu.install()

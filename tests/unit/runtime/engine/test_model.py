@@ -1,9 +1,11 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.image_processor import VaeImageProcessor
 
 from xdit_runtime.engine import loading, model
@@ -35,7 +37,8 @@ def test_a_model_directory_cannot_bring_code(tmp_path: Path) -> None:
 def test_noise_depends_on_the_seed_alone() -> None:
     def noise(*seeds: int) -> list[torch.Tensor]:
         requests = [Request("a", 64, 64, 1, 1.0, seed) for seed in seeds]
-        generators = Family().arguments(None, requests, lambda *_: None)["generator"]
+        pipeline = SimpleNamespace(scheduler=FlowMatchEulerDiscreteScheduler())
+        generators = Family().arguments(pipeline, requests, lambda *_: None)["generator"]
         return [torch.randn(8, generator=generator) for generator in generators]
 
     assert torch.equal(noise(2**53 - 1)[0], noise(5, 2**53 - 1)[1])

@@ -1,0 +1,117 @@
+"""What is decided once for a job because it changes pictures a little, or costs time before it saves some.
+
+The first lane decides; all lanes and all later attempts do as it said. Pure: asks for nothing but values. Figures: docs/benchmarks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from xdit_api.base import Json
+from xdit_api.job import Job
+
+MOST_SHAPES = 6
+"""Shapes that are compiled and captured; torch gives up on a function after a number of them."""
+_COMPILE_SECONDS = 25.0
+"""Compiling and capturing one shape: 9 to 13 s for the transformer, 13 s for the VAE, 1.5 s for the graph (H200)."""
+_WORTH = 2.0
+"""The gain must be this many times the cost: estimates err, and lanes die."""
+_SAVED = 0.25
+"""Part of the eager time that compiling saves: 3.67 s against 4.9 s on one H200."""
+_ANCHOR = 4.9 / (12e9 * 2**20 * 28)
+"""Eager seconds for one parameter, pixel and step: FLUX.1-dev with 12 billion parameters, 1024 x 1024, 28 steps, one H200."""
+_CAPTURE_IMAGES = 4
+"""Fewer pictures of a shape are not worth the capture of its graph."""
+_BATCHES = ((256 * 256, 8), (512 * 512, 4))
+"""(pixels, pictures at once): small pictures leave a GPU idle, from 1024 x 1024 on a batch gains nothing."""
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+class Shape(Protocol):
+    """Pictures of a job that are alike; see prompts.frozen.Shape."""
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps."""
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """A job's decisions."""
+
+    compiled: frozenset[Size] = frozenset()
+    """Sizes for which the transformer and the VAE are compiled; all others run eagerly."""
+    captured: frozenset[Size] = frozenset()
+    """Sizes for which a step becomes a CUDA graph. Changes no picture."""
+    batches: tuple[tuple[int, int], ...] = ()
+    """(pixels, pictures at once): the first row with at least as many pixels as the picture counts; 1 when there is none."""
+    capability: tuple[int, int] = (0, 0)
+    """Of the GPU for which attention was chosen; (0, 0) for a CPU."""
+
+    def batch(self, width: int, height: int) -> int:
+        """Pictures of that size that are drawn at once."""
+        return next((count for pixels, count in self.batches if width * height <= pixels), 1)
+
+    def dump(self) -> Json:
+        """As `of` takes it."""
+        return {
+            "compiled": sorted(map(list, self.compiled)),
+            "captured": sorted(map(list, self.captured)),
+            "batches": [list(row) for row in self.batches],
+            "capability": list(self.capability),
+        }
+
+    @classmethod
+    def of(cls, decided: Json) -> "Tuning":
+        """From `dump`."""
+        major, minor = decided["capability"]
+        return cls(
+            compiled=frozenset((w, h) for w, h in decided["compiled"]),
+            captured=frozenset((w, h) for w, h in decided["captured"]),
+            batches=tuple((pixels, count) for pixels, count in decided["batches"]),
+            capability=(major, minor),
+        )
+
+
+def decide(job: Job, shapes: Sequence[Shape], *, parameters: float, capability: tuple[int, int]) -> Tuning:
+    """The decisions for a job.
+
+    shapes: its pictures. parameters: numbers in its transformer. capability: compute capability of the GPU, (0, 0) on a CPU.
+    """
+    images: dict[Size, int] = {}
+    for shape in shapes:
+        size = (shape.width, shape.height)
+        images[size] = images.get(size, 0) + shape.images
+    most = sorted(images, key=lambda size: (-images[size], size))
+    worth = {(s.width, s.height) for s in shapes if _gain(job, s, parameters) > _WORTH * _COMPILE_SECONDS}
+    wanted: Literal["Auto", "Always", "Never"] = job.engine.compile
+    compiled = [size for size in most if wanted == "Always" or (wanted == "Auto" and job.device == "cuda" and size in worth)]
+    captured = [size for size in most if job.device == "cuda" and images[size] >= _CAPTURE_IMAGES]
+    return Tuning(
+        compiled=frozenset(compiled[:MOST_SHAPES]),
+        captured=frozenset(captured[:MOST_SHAPES]),
+        # on a CPU pictures of a batch take as long as one after the other
+        batches=_BATCHES if job.device == "cuda" else (),
+        capability=capability,
+    )
+
+
+def _gain(job: Job, shape: Shape, parameters: float) -> float:
+    """Seconds that compiling one shape saves a lane, on GPUs as fast as an H200; slower ones gain more."""
+    ranks, lanes = job.degrees.world_size, job.degrees.lanes
+    eager = _ANCHOR * parameters * shape.width * shape.height * shape.steps / ranks
+    return eager * _SAVED * shape.images / lanes
