@@ -13,6 +13,7 @@ def apply() -> None:
     from xdit_runtime.engine import sana_split
 
     _cache_once()
+    _keep_patches_together()
     _look_twice()
     _keep_positions()
     sana_split.install()
@@ -33,6 +34,32 @@ def _cache_once() -> None:
         return usp.USP(*tensors, **options)
 
     vars(attention_processor)["USP"] = attend
+
+
+def _keep_patches_together() -> None:
+    """Ulysses inside PipeFusion keeps the warm-up's keys and values rank by rank, and overwrites them patch by patch: in the
+    first step after the warm-up, patches see some tokens twice and others not at all.
+    """
+    from xfuser.core.cache_manager.cache_manager import CacheManager
+    from xfuser.core.distributed import get_runtime_state, get_ulysses_parallel_world_size
+
+    original = CacheManager._sequence_parallel_cache_update  # noqa: SLF001
+
+    @wraps(original)
+    def update(self: Any, new_kv: torch.Tensor, layer: Any, slice_dim: int = 1, layer_type: str = "attn") -> torch.Tensor:  # noqa: ANN401
+        kept: torch.Tensor = original(self, new_kv, layer, slice_dim, layer_type)
+        state = get_runtime_state()
+        if state.patch_mode or state.num_pipeline_patch == 1:
+            return kept
+        ranks = [
+            rank.split(state.pp_patches_token_num, dim=slice_dim)
+            for rank in kept.chunk(get_ulysses_parallel_world_size(), dim=slice_dim)
+        ]
+        ordered = torch.cat([part for patch in zip(*ranks, strict=True) for part in patch], dim=slice_dim)
+        self.cache[layer_type, layer].tensors[0] = ordered
+        return ordered
+
+    CacheManager._sequence_parallel_cache_update = update  # noqa: SLF001
 
 
 def _look_twice() -> None:

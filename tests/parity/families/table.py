@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from xdit_api import catalogue
@@ -86,6 +87,12 @@ class Case:
         }
         return made | ({"negative_prompt": request.negative_prompt} if request.negative_prompt else {})
 
+    def pipeline(self, model: Path) -> Any:
+        """diffusers' own pipeline."""
+        from diffusers import DiffusionPipeline
+
+        return DiffusionPipeline.from_pretrained(model)
+
     def batch(self) -> tuple[str, ...]:
         """Names of requests that are also drawn together."""
         return ("letter", "seed")
@@ -94,10 +101,10 @@ class Case:
 TABLE = {
     "flux": Case("flux", negative=False, only="pipefusion"),
     "sd3": Case("sd3"),
-    "sd35": Case("sd35"),
+    "sd35": Case("sd35", only="ring"),
     "sdxl": Case("sdxl"),
     "pixart": Case("pixart", call={"use_resolution_binning": False, "clean_caption": False}),
-    "pixart-alpha": Case("pixart_alpha", call={"use_resolution_binning": False, "clean_caption": False}),
+    "pixart-alpha": Case("pixart_alpha", only="ulysses", call={"use_resolution_binning": False, "clean_caption": False}),
     "hunyuandit": Case("hunyuandit", call={"use_resolution_binning": False}),
     "sana": Case("sana", side=256, call={"use_resolution_binning": False}),
     "lumina2": Case("lumina2", letter=1),

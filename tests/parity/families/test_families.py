@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.parity.families.table import TABLE, WARM
+from tests.parity.families.every import TABLE
+from tests.parity.families.table import WARM
 
 Levels = npt.NDArray[np.int16]
 ROOT = Path(__file__).parents[3]
 MODES = [(family, mode) for family, case in TABLE.items() for mode in case.modes()]
 SYNCHRONOUS = [(family, mode) for family, mode in MODES if "pipefusion" in mode]
+ALONGSIDE = [(family, mode) for family, mode in SYNCHRONOUS if "-" in mode and (family, mode.split("-")[-1]) in MODES]
+"""PipeFusion with other degrees, where it is also run alone."""
 EXACT = [(family, mode) for family, mode in MODES if "pipefusion" not in mode]
 
 
@@ -102,6 +105,20 @@ def test_pipefusion_is_deterministic_and_draws_what_was_asked(out: Path, family:
         mine = distance(made[name], one[name]).mean()
         for other in set(names) - {name}:
             assert mine < distance(made[name], one[other]).mean(), (name, other)
+
+
+@pytest.mark.parametrize(("family", "mode"), ALONGSIDE)
+def test_other_degrees_do_not_change_what_pipefusion_draws(out: Path, family: str, mode: str) -> None:
+    made, alone = _load(out, family, mode), _load(out, family, mode.split("-")[-1])
+    for name, expected in alone.items():
+        same(made[name], expected, name)
+
+
+@pytest.mark.parametrize("family", [family for family, mode in MODES if mode.endswith("-whole")])
+def test_pipefusion_of_one_patch_is_exact(out: Path, family: str) -> None:
+    made = _load(out, family, "pipefusion2-whole")
+    for name, expected in _load(out, family, "one").items():
+        same(made[name], expected, name)
 
 
 @pytest.mark.parametrize(("family", "mode"), [(family, "one") for family in TABLE] + MODES)
