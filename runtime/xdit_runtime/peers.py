@@ -76,9 +76,13 @@ class Peers:
     def problem(self) -> str:
         """Why they are not together."""
         if self._node_rank == 0:
-            missing = [str(i) for i in range(1, self._pods) if i not in self._links]
-            return f"waiting for pods {', '.join(missing)}"
+            return f"waiting for {', '.join(self._name_of(i) for i in range(1, self._pods) if i not in self._links)}"
         return self._problem
+
+    def _name_of(self, index: int) -> str:
+        """Pods of a StatefulSet differ in the number at the end."""
+        base, dash, number = self._name.rpartition("-")
+        return f"{base}-{index}" if dash and number == str(self._node_rank) else f"pod {index}"
 
     def close(self, kind: str, message: str, *, crashed: bool = False) -> None:
         """Say how this pod ended (`done` or `failed`) and close the connections; later calls do nothing.

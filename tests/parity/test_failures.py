@@ -22,7 +22,7 @@ from tests.unit.runtime.jobs import make_job
 from tests.unit.runtime.pod import Pod, pods_below
 from xdit_api.job import Job
 from xdit_api.report import Exit, Progress
-from xdit_runtime import network
+from xdit_runtime import handshake, network, processes
 from xdit_runtime.paths import Layout
 
 PATIENCE = 120.0
@@ -64,6 +64,18 @@ def measured(what: str, began: float) -> float:
     seconds = time.monotonic() - began
     print(f"{what}: {seconds:.1f} s")
     return seconds
+
+
+def held_in_work(rank: int, lane_dir: Path) -> str | None:
+    """Stop a rank while it draws; the claim that it draws. None, with the rank running, when it does something else."""
+    os.kill(rank, signal.SIGSTOP)
+    while not processes.stopped(rank):
+        time.sleep(0.01)
+    claims = handshake.claims(lane_dir)
+    if not claims:
+        os.kill(rank, signal.SIGCONT)
+        return None
+    return claims[0]
 
 
 @contextmanager
@@ -119,10 +131,22 @@ def test_a_killed_rank_is_started_again_and_a_stopped_one_ends_the_attempt(
 
 
 @pytest.mark.timeout(200)
-def test_sigterm_finishes_the_image_in_work(model: Path, tmp_path: Path, pods: Callable[..., Pod]) -> None:
+def test_a_crash_is_charged_to_the_image_in_work_and_sigterm_finishes_it(
+    model: Path, tmp_path: Path, pods: Callable[..., Pod]
+) -> None:
     job = job_of(tmp_path, model)
     pod = pods(job)
     drawing(pod, job)
+    rank = pod.rank(0)
+    claim = pod.until(lambda: held_in_work(rank, pod.dir / "life/lane-0"))
+    os.kill(rank, signal.SIGSEGV)
+    os.kill(rank, signal.SIGCONT)
+    pod.until(lambda: f"charged with the crash: {claim}" in pod.text, DEAD)
+    assert "rank 0 was killed by signal 11 (SIGSEGV); the lane starts again in 1 s" in pod.text
+    prompt, _, generation = claim.rpartition(".")
+    assert Layout.of(job).crashed(prompt, int(generation)).is_file()
+    pod.until((Layout.of(job).images / f"{prompt}.png").is_file, PATIENCE)
+
     began = time.monotonic()
     pod.process.send_signal(signal.SIGTERM)
     assert pod.wait(DEAD) == Exit.STOPPED

@@ -64,7 +64,7 @@ def test_nobody_goes_before_all_are_there(make: Make) -> None:
     leader, first = make(0, dead=10), make(1, dead=10)
     assert not wait_together(leader, 1.5, lambda: False)
     assert not first.together
-    assert leader.problem == "waiting for pods 2"
+    assert leader.problem == "waiting for pod-2"
     second = make(2, dead=10)
     assert all(wait_together(p, 10, lambda: False) for p in (leader, first, second))
 

@@ -362,7 +362,7 @@ def test_pods_that_do_not_appear_are_named(tmp_path: Path, pods: Callable[..., P
     port = network.free_port()
     first = pods(two_pods(tmp_path), "pod-0", NODE_RANK=0, XDIT_PEER_PORT=port, XDIT_PEER_DEADLINE=1)
     assert first.wait() == Exit.PEERS_UNREACHABLE
-    assert "waiting for pods 1" in first.result.message
+    assert "waiting for pod-1" in first.result.message
     second = pods(
         two_pods(tmp_path), "pod-1", NODE_RANK=1, XDIT_PEER_PORT=port, XDIT_PEER_DEADLINE=1, MASTER_ADDR="no-such-host.invalid"
     )
