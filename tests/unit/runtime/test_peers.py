@@ -87,11 +87,11 @@ def test_a_crash_is_told_as_such(make: Make) -> None:
 
 def test_a_pod_may_be_late(make: Make) -> None:
     """Later than any silence that is allowed once they are together."""
-    leader, first = make(0, dead=0.5), make(1, dead=3)
-    time.sleep(1.5)
+    leader, first = make(0, dead=3), make(1, dead=3)
+    time.sleep(3.5)
     assert (leader.lost, first.lost) == (None, None)
     second = make(2, dead=3)
-    assert wait_together(second, 10, lambda: False)
+    assert all(wait_together(p, 10, lambda: False) for p in (leader, first, second))
 
 
 def test_ends_without_failure_are_no_loss(make: Make) -> None:
