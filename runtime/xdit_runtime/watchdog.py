@@ -6,33 +6,48 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+
+def moved(task: Path = Path("/proc/self/task")) -> str:
+    """A text that changes whenever the main thread runs: how often the kernel took it off a processor."""
+    status = (task / str(os.getpid()) / "status").read_text()
+    return " ".join(line for line in status.splitlines() if "ctxt_switches" in line)
 
 
 class Watchdog:
-    """Calls `bark` once when `alive` was not called for `seconds`; `bark` must end the process."""
+    """Calls `bark` once when for `seconds` nobody called `alive` and `moved` stayed the same; `bark` must end the process.
 
-    def __init__(self, bark: Callable[[float], None], clock: Callable[[], float] = time.monotonic) -> None:
+    Long work of the main thread (a million images to list) is no standstill; one call that does not return is.
+    """
+
+    def __init__(self, bark: Callable[[float], None], measure: Callable[[], str] = moved) -> None:
         self._bark = bark
-        self._clock = clock
-        self._last = clock()
+        self._measure = measure
+        self._last = time.monotonic()
         self._done = threading.Event()
 
     def start(self, seconds: float) -> None:
-        """From here on `alive` must be called at least that often."""
+        """Begin to watch."""
         self.alive()
         threading.Thread(target=self._run, args=(seconds,), name="watchdog", daemon=True).start()
 
     def alive(self) -> None:
         """The main thread moves."""
-        self._last = self._clock()
+        self._last = time.monotonic()
 
     def stop(self) -> None:
         """It is over."""
         self._done.set()
 
     def _run(self, seconds: float) -> None:
+        before = self._measure()
         while not self._done.wait(min(1.0, seconds / 4)):
-            still = self._clock() - self._last
+            after = self._measure()
+            if after != before:
+                before = after
+                self.alive()
+            still = time.monotonic() - self._last
             if still > seconds:
                 self._bark(still)
                 return
