@@ -28,7 +28,7 @@ from xdit_runtime.paths import Layout
 from xdit_runtime.publish import Publisher
 from xdit_runtime.sink import Made, Sink
 
-PROMPTS = 5
+PROMPTS = 6
 COUNT = int(os.environ.get("XDIT_TEST_PROMPTS", "1000"))
 """Of the test with real processes; fewer where a file system or an emulated machine is slow."""
 PATIENCE = 200.0 * max(1.0, 1000 / COUNT)
@@ -55,7 +55,8 @@ class Lanes(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.job = make_job(Path(self.directory.name), PROMPTS)
-        self.start(0)
+        for replica in range(3):
+            self.start(replica)
 
     @rule(replica=st.integers(0, 2))
     @precondition(lambda self: len(self.live) < 4)
@@ -83,9 +84,23 @@ class Lanes(RuleBasedStateMachine):
             for ledger in self.live:
                 ledger.beat()
 
+    # most of what happens, so that lanes meet
     @rule(data=st.data())
     @precondition(lambda self: self.live)
     def claim(self, data: Any) -> None:
+        self.claim_some(data)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.live)
+    def claim_too(self, data: Any) -> None:
+        self.claim_some(data)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.live)
+    def claim_again(self, data: Any) -> None:
+        self.claim_some(data)
+
+    def claim_some(self, data: Any) -> None:
         ledger = data.draw(st.sampled_from(self.live))
         began = self.now
         claims = ledger.claim(lambda _prompt: data.draw(st.integers(1, 3)))
@@ -94,24 +109,24 @@ class Lanes(RuleBasedStateMachine):
             assert claim.prompt.id not in self.made
             self.held.setdefault(claim.prompt.id, []).append((ledger, claim))
 
-    def some(self, data: Any) -> tuple[LaneLedger, Claim] | None:
-        holders = [h for hs in self.held.values() for h in hs]
-        return data.draw(st.sampled_from(holders)) if holders else None
+    def some(self, data: Any) -> tuple[LaneLedger, Claim]:
+        chosen: tuple[LaneLedger, Claim] = data.draw(st.sampled_from([h for hs in self.held.values() for h in hs]))
+        return chosen
 
     @rule(data=st.data())
+    @precondition(lambda self: any(self.held.values()))
     def finish(self, data: Any) -> None:
-        if (chosen := self.some(data)) is not None:
-            ledger, claim = chosen
-            write(self.job, ledger, claim)
-            self.made.append(claim.prompt.id)
-            del self.held[claim.prompt.id]
+        ledger, claim = self.some(data)
+        write(self.job, ledger, claim)
+        self.made.append(claim.prompt.id)
+        del self.held[claim.prompt.id]
 
     @rule(data=st.data())
+    @precondition(lambda self: any(self.held.values()))
     def release(self, data: Any) -> None:
-        if (chosen := self.some(data)) is not None:
-            ledger, claim = chosen
-            ledger.release(claim.prompt.id)
-            del self.held[claim.prompt.id]
+        ledger, claim = self.some(data)
+        ledger.release(claim.prompt.id)
+        del self.held[claim.prompt.id]
 
     @rule(data=st.data())
     @precondition(lambda self: self.live)
@@ -139,7 +154,7 @@ class Lanes(RuleBasedStateMachine):
 
 
 Lanes.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 TestLanes = Lanes.TestCase
 
