@@ -5,7 +5,6 @@ import pytest
 from xdit_api.report import Exit
 from xdit_runtime.restarts import Record, after, may_help, wait
 
-
 Failure = tuple[Exit, int, list[str]]
 
 
