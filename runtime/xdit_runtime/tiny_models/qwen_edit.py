@@ -13,7 +13,7 @@ def build(seed: int) -> Any:  # noqa: ANN401 - diffusers is not typed
         QwenImageEditPipeline,
         seed,
         qwen_image.gain,
-        qwen_image.models(5, 4),
+        qwen_image.models(5, 4, 0),
         scheduler=qwen_image.scheduler(),
         tokenizer=language.qwen_tokenizer(),
         processor=language.qwen_processor(),

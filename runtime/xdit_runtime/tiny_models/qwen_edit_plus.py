@@ -13,7 +13,7 @@ def build(seed: int) -> Any:  # noqa: ANN401 - diffusers is not typed
         QwenImageEditPlusPipeline,
         seed,
         qwen_image.gain,
-        qwen_image.models(5, 4, zero_cond_t=True),
+        qwen_image.models(5, 4, 0, zero_cond_t=True),
         scheduler=qwen_image.scheduler(),
         tokenizer=language.qwen_tokenizer(),
         processor=language.qwen_processor(),

@@ -29,8 +29,8 @@ def scheduler() -> Any:  # noqa: ANN401
     return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
 
 
-def models(halvings: int = 3, width: int = 8, *, zero_cond_t: bool = False) -> dict[str, Any]:
-    """Transformer, text encoder and VAE. halvings, width: of the VAE; a token is twice as wide as its
+def models(halvings: int = 3, width: int = 8, blocks: int = 1, *, zero_cond_t: bool = False) -> dict[str, Any]:
+    """Transformer, text encoder and VAE. halvings, width, blocks: of the VAE; a token is twice as wide as its
     latents.
     """
     from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
@@ -54,7 +54,7 @@ def models(halvings: int = 3, width: int = 8, *, zero_cond_t: bool = False) -> d
             base_dim=width,
             z_dim=4,
             dim_mult=[1] * (halvings + 1),
-            num_res_blocks=1,
+            num_res_blocks=blocks,
             temperal_downsample=[False] * halvings,
             latents_mean=[0.0] * 4,
             latents_std=[1.0] * 4,

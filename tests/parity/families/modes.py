@@ -18,7 +18,8 @@ import numpy.typing as npt
 import torch
 import torch.multiprocessing as mp
 
-from tests.parity.families.table import TABLE, WARM, Case
+from tests.parity.families.every import TABLE
+from tests.parity.families.table import WARM, Case
 from xdit_api.job import Degrees, Job, JobModel, JobOutput, JobPrompts
 from xdit_runtime import tiny_models
 from xdit_runtime.engine import cpu, groups
@@ -52,9 +53,7 @@ def save(path: Path, images: Mapping[str, npt.NDArray[np.uint8]]) -> None:
 
 def reference(case: Case, model: Path) -> Pictures:
     """diffusers as its documentation shows it: nothing of ours."""
-    from diffusers import DiffusionPipeline
-
-    pipeline = DiffusionPipeline.from_pretrained(model)
+    pipeline = case.pipeline(model)
     return {name: np.asarray(pipeline(**case.plainly(request)).images[0]) for name, request in case.requests().items()}
 
 

@@ -1,0 +1,5 @@
+"""All families."""
+
+from tests.parity.families import newer, table
+
+TABLE = table.TABLE | newer.NEWER
