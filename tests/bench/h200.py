@@ -1,215 +1,361 @@
-"""Runs the phases, each in processes of its own, and writes what is known so far to $OUT/h200.json after each."""
+"""Runs the phases, each in processes of its own. What is known is in $OUT/h200.json after every phase."""
 
 import argparse
 import json
 import os
 import shutil
 import signal
-import statistics
+import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.bench.setting import GPU, TINY, Setting, job
+from tests.bench import plot, report
+from tests.bench.setting import TINY, Setting, job, on
+from tests.bench.watch import Watch, read_speed
+from xdit_api.job import Degrees
+from xdit_runtime import processes
 
 HERE = Path(__file__).parent
-PHASES = ("build", "one", "two", "supervisor", "report")
+LIMITS = {"build": 120, "wide": 360, "lanes": 150, "modes": 130, "fewer": 200, "compiled": 130, "report": 30}
+"""Phases in their order, and the seconds that each may take."""
+LEAST = {"build": 30, "wide": 150, "lanes": 70, "modes": 50, "fewer": 110, "compiled": 70, "report": 0}
+"""With less time left a phase does not begin: it would find nothing and keep another from being run."""
+_COLD_SECONDS = 40.0
+"""A model that the disk reads in this time is loaded from a cold cache in `lanes`."""
+_LOG_BYTES = 300_000
 
 
 class Bench:
-    def __init__(self, setting: Setting, work: Path, out: Path, budget: float) -> None:
-        self.setting, self.work, self.out = setting, work, out
-        self.model = work / "model"
-        self.deadline = time.monotonic() + budget
-        self.path = out / "h200.json"
-        self.result: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+    def __init__(self, setting: Setting, work: Path, out: Path, deadline: float) -> None:
+        self.setting, self.work, self.out, self.deadline = setting, work, out, deadline
+        self.models, self.logs = work / "models", work / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.phase_ends = deadline
+        self._kept = work / "h200.json"
+        """Outlives a call whose $OUT is emptied before the next."""
+        self.result: dict[str, Any] = json.loads(self._kept.read_text()) if self._kept.exists() else {}
+        self._lock = threading.Lock()
 
     def say(self, key: str, value: object) -> None:
-        self.result[key] = value
-        self.path.write_text(json.dumps(self.result, indent=1))
-        print(f"== {key}: {json.dumps(value)}", flush=True)
+        with self._lock:
+            self.result[key] = value
+            for path in (self._kept, self.out / "h200.json"):
+                path.write_text(json.dumps(self.result, indent=1))
+        print(f"== {key}: {json.dumps(value)[:1500]}", flush=True)
 
-    def start(self, name: str, command: list[str], **environment: str) -> "tuple[str, subprocess.Popen[bytes]]":
+    def left(self) -> float:
+        """Seconds until the phase must be over."""
+        return self.phase_ends - time.monotonic()
+
+    def start(self, name: str, command: Sequence[str], **environment: str) -> "subprocess.Popen[bytes]":
         print(f"[{time.strftime('%X')}] {name}: {' '.join(command)}", flush=True)
-        with (self.out / f"{name}.log").open("ab") as log:
-            return name, subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
-            )
+        with (self.logs / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
 
-    def finish(self, name: str, process: "subprocess.Popen[bytes]", limit: float) -> None:
+    def finish(self, name: str, process: "subprocess.Popen[bytes]", limit: float | None = None) -> None:
         """Raise with the end of the log when it failed or took too long."""
-        left = min(limit, self.deadline - time.monotonic())
         try:
-            code = process.wait(max(left, 1))
+            code: int | None = process.wait(max(self.left() if limit is None else limit, 1))
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
             code = None
+            # torchrun's ranks have sessions of their own
+            processes.send([process.pid, *processes.descendants(process.pid)], signal.SIGKILL)
+            process.wait()
         if code != 0:
-            tail = (self.out / f"{name}.log").read_bytes()[-3000:].decode(errors="replace")
+            tail = (self.logs / f"{name}.log").read_bytes()[-3000:].decode(errors="replace")
             raise RuntimeError(f"{name}: {'out of time' if code is None else f'exit code {code}'}\n{tail}")
+
+    def run(self, name: str, command: Sequence[str], **environment: str) -> None:
+        self.finish(name, self.start(name, command, **environment))
+
+    def script(self, name: str, *arguments: object) -> list[str]:
+        tiny = ["--tiny"] if self.setting.device == "cpu" else []
+        return [str(HERE / name), *map(str, arguments), *tiny]
+
+    def ranks(self, name: str, count: int, command: list[str], gpus: Sequence[int]) -> None:
+        """`command` on `count` ranks."""
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        self.run(name, [*launcher, *command], CUDA_VISIBLE_DEVICES=",".join(map(str, gpus)))
+
+    def fresh(self, *patterns: str) -> None:
+        """Remove what an earlier call left."""
+        for pattern in patterns:
+            for old in self.work.glob(pattern):
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
 
     # --- phases ------------------------------------------------------------------------------------------------------
 
     def build(self) -> None:
-        shutil.rmtree(self.model, ignore_errors=True)
-        tiny = ["--tiny"] if self.setting is TINY else []
+        """Write the models; how fast."""
+        shutil.rmtree(self.models, ignore_errors=True)
+        parts = self.setting.wide if self.setting.device == "cuda" else 1
         started = time.monotonic()
-        self.finish(*self.start("build", [sys.executable, str(HERE / "model.py"), str(self.model), *tiny]), 200)
-        self.say("build_seconds", round(time.monotonic() - started, 1))
+        running = [
+            self.start(
+                f"build-{n}",
+                [sys.executable, *self.script("write.py", self.models, n, parts)],
+                CUDA_VISIBLE_DEVICES=str(n),
+            )
+            for n in range(parts)
+        ]
+        for n, process in enumerate(running):
+            self.finish(f"build-{n}", process)
+        seconds, size = time.monotonic() - started, self.model_bytes()
+        # so that the pages are clean when `lanes` wants to drop them
+        subprocess.Popen(["sync"])
+        self.say("build", {"seconds": round(seconds, 1), "bytes": size, "mb_per_second": round(size / seconds / 1e6)})
 
-    def one(self) -> None:
-        """The comparison on GPU 0; with a second GPU the supervised run goes on there at the same time."""
-        beside = self.setting.device == "cuda" and gpus() > 1
-        other = self.supervise_start(1, CUDA_VISIBLE_DEVICES="1") if beside else None
-        self.compare(1, CUDA_VISIBLE_DEVICES="0")
-        if not beside:
-            other = self.supervise_start(1)
-        assert other is not None
-        self.supervise_finish(1, *other)
+    def model_bytes(self) -> int:
+        return sum(path.stat().st_size for path in (self.models / "flux").rglob("*.safetensors"))
 
-    def two(self) -> None:
-        if self.setting.device == "cuda" and gpus() < 2:
-            self.say("u2", "one GPU only")
-            return
-        self.compare(2)
+    def wide(self) -> None:
+        """The comparison on all GPUs."""
+        setting = self.setting
+        self.compare(f"u{setting.wide}", setting.wide, "ab,pieces,big", range(setting.wide), setting.block, 2)
 
-    def supervisor(self) -> None:
-        if self.setting.device == "cpu" or gpus() > 1:
-            self.supervise_finish(2, *self.supervise_start(2))
+    def compiled(self) -> None:
+        """The bare pipeline compiled."""
+        wide = self.setting.wide
+        self.compare(f"compiled_u{wide}", wide, "compiled", range(wide), 1, 1)
 
-    def compare(self, ulysses: int, **environment: str) -> None:
-        for old in self.work.glob(f"u{ulysses}-*"):
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
-        tiny = ["--tiny"] if self.setting is TINY else []
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ulysses)]
-        command = [*launcher, str(HERE / "ab.py"), str(self.model), str(self.work), str(ulysses), *tiny]
-        self.finish(*self.start(f"u{ulysses}", command, **environment), 320)
-        ranks = [json.loads((self.work / f"u{ulysses}-rank{r}.json").read_text()) for r in range(ulysses)]
-        self.say(f"u{ulysses}", comparison(ranks))
+    def compare(self, name: str, ulysses: int, parts: str, gpus: Sequence[int], block: int, pairs: int) -> None:
+        """What the parts found is kept, also when a later one fails."""
+        self.fresh(f"{name}-*")
+        until = self.left() - 15
+        command = self.script("ab.py", name, self.models, self.work, ulysses, parts, round(until), block, pairs)
+        try:
+            self.ranks(name, ulysses, command, gpus)
+        finally:
+            paths = [self.work / f"{name}-rank{rank}.json" for rank in range(ulysses)]
+            if all(path.exists() for path in paths):
+                self.say(name, report.comparison([json.loads(path.read_text()) for path in paths]))
 
-    def supervise_start(self, ulysses: int, **environment: str) -> "tuple[str, subprocess.Popen[bytes]]":
-        directory = self.work / f"supervised-{ulysses}"
-        shutil.rmtree(directory, ignore_errors=True)
-        made = job(self.setting, self.model, directory, 0, self.setting.supervised, ulysses)
+    def lanes(self) -> None:
+        """The whole worker with a lane on each GPU; the model is not in the page cache if the disk is fast enough."""
+        cold = self.cool()
+        found = self.worker("lanes", self.setting.wide, self.setting.lane_images, range(self.setting.wide))
+        self.say("lanes", {"cache": cold, **found})
+
+    def cool(self) -> dict[str, object]:
+        """Take the model out of the page cache, unless the disk is slow or has not written it yet."""
+        files = [path for path in (self.models / "flux").rglob("*") if path.is_file()]
+        try:
+            subprocess.run(["sync"], timeout=10, check=True)
+        except (subprocess.SubprocessError, OSError):
+            return {"cold": False, "why": "the disk was still writing"}
+        speed = read_speed(max(files, key=lambda path: path.stat().st_size), 4.0, drop)
+        facts: dict[str, object] = {"disk_read_mb_per_second": round(speed / 1e6)}
+        if self.model_bytes() / speed > _COLD_SECONDS:
+            return {"cold": False, "why": "the disk is slow", **facts}
+        for path in files:
+            drop(path)
+        return {"cold": True, **facts}
+
+    def worker(self, name: str, lanes: int, images: int, gpus: Sequence[int]) -> dict[str, object]:
+        """`xdit-worker run` with `images` for each lane."""
+        self.fresh(name)
+        directory = self.work / name
+        made = job(self.setting, self.models / "flux", directory, Degrees(lanes=lanes), 0, lanes * images)
         (directory / "job.json").write_text(made.model_dump_json(by_alias=True))
-        command = [sys.executable, "-m", "xdit_runtime.supervisor", "run", "--job", str(directory / "job.json")]
+        port = free_port()
         places = {
             "XDIT_LIFE_DIR": str(directory / "life"),
             "XDIT_TERMINATION_LOG": str(directory / "result"),
-            "XDIT_HTTP_PORT": "0",
+            "XDIT_HTTP_PORT": str(port),
+            "MASTER_PORT": str(free_port()),
+            "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
         }
-        (directory / "started").write_text(str(time.time()))
-        return self.start(f"supervised-{ulysses}", command, **places, **environment)
-
-    def supervise_finish(self, ulysses: int, name: str, process: "subprocess.Popen[bytes]") -> None:
-        directory = self.work / f"supervised-{ulysses}"
-        self.finish(name, process, 240)
-        wall = time.time() - float((directory / "started").read_text())
+        command = [sys.executable, "-m", "xdit_runtime.supervisor", "run", "--job", str(directory / "job.json")]
+        started = time.time()
+        process = self.start(name, command, **places)
+        watch = Watch(process.pid, port)
+        try:
+            self.finish(name, process)
+        finally:
+            host = watch.end()
+        wall = time.time() - started
         lines = [json.loads(line) for line in (directory / "out" / "manifest.jsonl").read_text().splitlines()]
-        files = sorted((directory / "out" / "images").iterdir(), key=lambda path: path.stat().st_mtime)
-        times = [path.stat().st_mtime for path in files]
-        assert len(lines) == len(files) == self.setting.supervised, (len(lines), len(files))
-        self.say(
-            f"supervised_u{ulysses}",
-            {
-                "images": len(files),
-                "wall_seconds": round(wall, 1),
-                "first_image_after_seconds": round(times[0] - float((directory / "started").read_text()), 1),
-                "seconds_per_image": round(statistics.median(np.diff(times)), 3),
-                "generation_seconds_in_manifest": round(statistics.median(line["seconds"] for line in lines), 3),
-                "bytes_per_image": round(statistics.mean(path.stat().st_size for path in files)),
-            },
-        )
+        pictures = directory / "out" / "images"
+        moments = [(str(line["lane"]), (pictures / line["file"]).stat().st_mtime) for line in lines]
+        assert len(moments) == lanes * images, moments
+        return {
+            "compile": made.engine.compile,
+            "wall_seconds": round(wall, 1),
+            "first_image_after_seconds": round(min(moment for _, moment in moments) - started, 1),
+            **host,
+            **report.lanes(moments),
+        }
+
+    def modes(self) -> None:
+        """Every other way of splitting, all at once: whether they finish, and how far their pictures are apart."""
+        wide, setting = self.setting.wide, self.setting
+        size, steps = setting.pixels, setting.mode_steps
+        degrees = {
+            "pipefusion": Degrees(pipefusion=wide, warmup_steps=1),
+            "ring": Degrees(ring=wide),
+            "cfg": Degrees(cfg=2),
+        }
+        if wide == 4:
+            degrees["u2r2"] = Degrees(ulysses=2, ring=2)
+        if wide < 2:
+            raise RuntimeError("one GPU only")
+
+        def action(name: str) -> Callable[[], None]:
+            model = "sd3" if name == "cfg" else "flux"
+            times = 2 if name == "pipefusion" else 1
+            runs = [{"pixels": size, "steps": steps, "batch": 1, "times": times}]
+            return lambda: self.drive(f"mode-{name}", model, degrees[name], runs, range(degrees[name].world_size))
+
+        together({name: action(name) for name in degrees})
+
+    def drive(
+        self, name: str, model: str, degrees: Degrees, runs: list[dict[str, int]], gpus: Sequence[int], *options: str
+    ) -> None:
+        """What the runs found is kept, also when a later one fails."""
+        self.fresh(f"{name}-r*", f"{name}.*")
+        arguments = (name, self.models / model, self.work, degrees.model_dump_json(by_alias=True), json.dumps(runs), *options)
+        try:
+            self.ranks(name, degrees.world_size, self.script("drive.py", *arguments), gpus)
+        finally:
+            path = self.work / f"{name}.json"
+            if path.exists():
+                self.say(name, {"model": model, **json.loads(path.read_text())})
+
+    def fewer(self) -> None:
+        """Comparisons on one GPU and on two, one lane, and batches: on different GPUs at the same time."""
+        setting, last = self.setting, self.setting.wide - 1
+        block, pairs = setting.small_block, setting.small_pairs
+        runs = [{"pixels": setting.small_pixels, "steps": setting.steps, "batch": n, "times": 2} for n in setting.batches]
+
+        def beside() -> None:
+            self.say("single", self.worker("single", 1, setting.single_images, [last]))
+            self.drive("batches", "flux", Degrees(), runs, [last], "--compile")
+
+        actions = {"u1": lambda: self.compare("u1", 1, "ab,pieces", [0], block, pairs), "single": beside}
+        if setting.wide == 4:
+            actions["u2"] = lambda: self.compare("u2", 2, "ab,pieces", [1, 2], block, pairs)
+        if setting.wide == 1:
+            raise RuntimeError("one GPU only: `wide` has compared it")
+        together(actions)
 
     def report(self) -> None:
-        """How far pictures of the same prompt and seed are apart, in levels of 255."""
-        sides = {p.stem: dict(np.load(p)) for p in sorted(self.work.glob("u?-*.npz"))}
-        pairs = [("u1-bare", "u1-ours"), ("u2-bare", "u2-ours"), ("u1-ours", "u2-ours")]
-        out = {f"{a} {b}": difference(sides[a], sides[b]) for a, b in pairs if a in sides and b in sides}
-        if "u1-ours" in sides:
-            names = sorted(sides["u1-ours"])
-            shifted = {name: sides["u1-ours"][other] for name, other in zip(names, [*names[1:], names[0]], strict=True)}
-            out["other prompt and seed"] = difference(sides["u1-ours"], shifted)
-            self.pictures(sides)
-        self.say("levels", out)
+        """Levels, the lanes' ratio, the plot, the table."""
+        sides = {path.stem: dict(np.load(path)) for path in sorted(self.work.glob("u?-*.npz"))}
+        self.say("levels", report.levels(sides))
+        modes = {path.stem: dict(np.load(path)) for path in sorted(self.work.glob("mode-*.npz")) if path.stem != "mode-cfg"}
+        self.say("levels_of_modes", report.levels(modes))
+        one = self.result.get("single", {}).get("images_per_second")
+        if "lanes" in self.result and one:
+            self.say("lanes_against_one", round(self.result["lanes"]["images_per_second"] / one, 3))
+        if groups := plot.bars(self.result):
+            title = f"Seconds per image, {self.setting.pixels}², {self.setting.steps} steps, {self.setting.device}"
+            (self.out / "seconds-per-image.svg").write_text(plot.svg(groups, title))
+        print(report.table(self.result), flush=True)
 
-    def pictures(self, sides: dict[str, Any]) -> None:
-        from PIL import Image
-
-        for side in ("u1-ours", "u2-ours"):
-            if side in sides:
-                row = np.concatenate([sides[side][name] for name in sorted(sides[side])[:3]], axis=1)
-                Image.fromarray(row).reduce(2).save(self.out / f"{side}.png")
-
-
-def gpus() -> int:
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    return len(listed.splitlines())
+    def keep_logs(self) -> None:
+        """All logs, the end of each, in one file."""
+        with (self.out / "h200.log").open("wb") as out:
+            for path in sorted(self.logs.glob("*.log")):
+                out.write(f"\n===== {path.name}\n".encode() + path.read_bytes()[-_LOG_BYTES:])
 
 
-def difference(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    off = [np.abs(a[name].astype(int) - b[name].astype(int)) for name in a]
-    return {
-        "images": len(off),
-        "max": int(max(o.max() for o in off)),
-        "mean": round(float(np.mean([o.mean() for o in off])), 4),
-        "share_above_8": round(float(np.mean([(o > 8).mean() for o in off])), 6),
-    }
+def together(actions: dict[str, Callable[[], None]]) -> None:
+    """All at the same time, each to its end. Raises one error for those that failed."""
+    failures: list[str] = []
+
+    def guarded(name: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - the others go on
+            failures.append(f"{name}: {error}")
+
+    threads = [threading.Thread(target=guarded, args=item) for item in actions.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise RuntimeError("\n".join(failures))
 
 
-def comparison(ranks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over all intervals of a side; `noise` is how far two blocks of the same side are apart."""
-    bare, ours = ranks[-1]["bare"], ranks[0]["ours"]
-    every = {side: [seconds for block in taken for seconds in block] for side, taken in (("bare", bare), ("ours", ours))}
-    median = {side: statistics.median(taken) for side, taken in every.items()}
-    mean = {side: statistics.mean(taken) for side, taken in every.items()}
-    blocks = {side: [round(statistics.median(block), 4) for block in taken] for side, taken in (("bare", bare), ("ours", ours))}
+def drop(path: Path) -> None:
+    """Out of the page cache."""
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
-    def percent(a: float, b: float) -> float:
-        return round(100 * (a / b - 1), 3)
 
-    return {
-        "median_seconds": {side: round(value, 4) for side, value in median.items()},
-        "mean_seconds": {side: round(value, 4) for side, value in mean.items()},
-        "overhead_percent": percent(median["ours"], median["bare"]),
-        "overhead_percent_of_means": percent(mean["ours"], mean["bare"]),
-        "noise_percent": {side: percent(max(pair), min(pair)) for side, pair in blocks.items()},
-        "block_medians": blocks,
-        "intervals": {"bare": bare, "ours": ours},
-        "ranks": [{key: value for key, value in rank.items() if key not in ("bare", "ours")} for rank in ranks],
-    }
+def free_port() -> int:
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        port: int = made.getsockname()[1]
+    return port
+
+
+def machine() -> dict[str, object]:
+    """What it runs on."""
+    packages = ("torch", "triton", "diffusers", "transformers", "xfuser")
+    found: dict[str, object] = {"cpus": processes.cpus()}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    with suppress(OSError):
+        query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+        found["gpus"] = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("phases", nargs="*", default=[], metavar="PHASE", help=f"of {', '.join(PHASES)}; default: all")
-    parser.add_argument("--tiny", action="store_true", help="the tiny model on the CPU: proves the script, not the speed")
     parser.add_argument(
-        "--work", type=Path, default=Path("/tmp/xdit-bench/work"), help="model and pictures (default: %(default)s)"
+        "what",
+        nargs="*",
+        metavar="xN | PHASE",
+        help=f"x4 (default), x2 or x1: GPUs; phases of {', '.join(LIMITS)}; default: all",
     )
-    parser.add_argument("--budget", type=float, default=570, help="seconds for everything (default: %(default)s)")
+    parser.add_argument("--tiny", action="store_true", help="the tiny model on the CPU: proves the script, not the speed")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/xdit-bench/work"), help="models and pictures (%(default)s)")
+    parser.add_argument("--budget", type=float, default=530, help="seconds for everything (default: %(default)s)")
     given = parser.parse_args()
-    if unknown := set(given.phases) - set(PHASES):
+    gpus = [int(word[1:]) for word in given.what if word in ("x1", "x2", "x4")]
+    phases = [word for word in given.what if word not in ("x1", "x2", "x4")]
+    if unknown := set(phases) - set(LIMITS):
         parser.error(f"unknown phase {', '.join(sorted(unknown))}")
+    deadline = time.monotonic() + given.budget
     out = Path(os.environ["OUT"])
     out.mkdir(parents=True, exist_ok=True)
     given.work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(TINY if given.tiny else GPU, given.work, out, given.budget)
-    started, failed = time.monotonic(), []
-    for phase in given.phases or PHASES:
-        action: Callable[[], None] = getattr(bench, phase)
+    setting = on(gpus[0] if gpus else 4, given.tiny)
+    bench = Bench(setting, given.work, out, deadline)
+    bench.say("setting", vars(setting))
+    bench.say("machine", machine())
+    failed = []
+    if phases and not (bench.models / "flux" / "model_index.json").exists():
+        phases.append("build")
+    for phase in [name for name in LIMITS if name in phases] or list(LIMITS):
+        began = time.monotonic()
+        bench.phase_ends = deadline if phase == "report" else min(deadline, began + LIMITS[phase])
+        if setting is TINY:
+            bench.phase_ends = deadline
+        bench.result.pop(f"error_{phase}", None)
         try:
-            action()
+            if bench.left() < LEAST[phase]:
+                raise RuntimeError(f"{bench.left():.0f} s left, it needs {LEAST[phase]}: run it in another call")
+            getattr(bench, phase)()
         except Exception:  # noqa: BLE001 - the other phases may still tell something
             failed.append(phase)
             bench.say(f"error_{phase}", traceback.format_exc()[-4000:])
-        print(f"[{time.strftime('%X')}] {phase}: done after {time.monotonic() - started:.0f} s", flush=True)
+        bench.say(f"seconds_{phase}", round(time.monotonic() - began, 1))
+        bench.keep_logs()
     sys.exit(1 if failed else 0)
 
 

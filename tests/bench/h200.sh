@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The runtime's speed on real GPUs: bash tests/bench/h200.sh [--tiny] [PHASE...]     (see README.md beside this file)
+# The runtime's speed on real GPUs: bash tests/bench/h200.sh [--tiny] [x4] [PHASE...]     (see README.md beside this file)
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-PYTHON=${PYTHON:-python3}
+[ -x .venv/bin/python ] && here=.venv/bin/python || here=python3
+PYTHON=${PYTHON:-$here}
 export OUT=${OUT:-/tmp/xdit-bench/out} PYTHONUNBUFFERED=1
 if ! "$PYTHON" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("xfuser") is None)'; then
   site=/tmp/xdit-bench/site
