@@ -196,32 +196,37 @@ def test_processes_that_are_killed_and_stopped_lose_repeat_and_tear_nothing(tmp_
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     random_ = random.Random(7)
-    lanes: list[Any] = []
+    lanes: dict[int, Any] = {}
+    exits: set[int] = set()
     layout = Layout.of(job)
-    kills = started = 0
+    kills = started = stops = 0
     stopped: tuple[int, float] | None = None
-    stops = 0
     deadline = time.monotonic() + PATIENCE
-    while not (layout.images.exists() and len(list(layout.images.iterdir())) == total and not any(p.is_alive() for p in lanes)):
+    while not (done := layout.images.exists() and len(list(layout.images.iterdir())) == total) or lanes:
         assert time.monotonic() < deadline
-        lanes = [p for p in lanes if p.is_alive()]
-        while len(lanes) < 4:
-            process = context.Process(target=work, args=(jobs[started % len(jobs)], started % 4, started), daemon=True)
-            process.start()
-            lanes.append(process)
-            started += 1
+        for replica in range(4):
+            process = lanes.get(replica)
+            if process is not None and not process.is_alive():
+                exits.add(process.exitcode)
+                del lanes[replica]
+            if replica not in lanes and not done:
+                lanes[replica] = context.Process(target=work, args=(jobs[started % len(jobs)], replica, started), daemon=True)
+                lanes[replica].start()
+                started += 1
         time.sleep(random_.uniform(0.02, 0.3))
         if stopped is not None and time.monotonic() > stopped[1]:
             os.kill(stopped[0], signal.SIGCONT)
             stopped = None
-        victim = random_.choice(lanes)
-        if stopped is None and stops < 3 and victim.is_alive():
+        alive = [process for process in lanes.values() if process.is_alive()]
+        victim = random_.choice(alive) if alive else None
+        if victim is not None and stopped is None and stops < 3 and stops <= kills / 3:
             stops += 1
             os.kill(victim.pid, signal.SIGSTOP)
             stopped = (victim.pid, time.monotonic() + 2 * job.lease_seconds)
-        elif kills < 12 and (stopped is None or victim.pid != stopped[0]):
+        elif victim is not None and kills < 12 and (stopped is None or victim.pid != stopped[0]):
             victim.kill()
             kills += 1
+    assert exits == {0, -signal.SIGKILL}
     assert (kills, stops) == (12, 3)
 
     ledger = open_lane(job, replica=0, lane=0, lanes=1, pod_uid="last")
