@@ -48,7 +48,9 @@ def _samples(path: Path) -> bytes:
 
 def identity_of(job: Job) -> Json:
     """The identity of a job. Raises OSError, ValueError for a broken model directory."""
-    lossy_split = job.degrees.pipefusion > 1
+    d = job.degrees
+    # stale activations make the picture; the other degrees only round differently
+    stale = {"degree": d.pipefusion, "patches": d.pipefusion_patches, "warmup": d.warmup_steps} if d.pipefusion > 1 else None
     return {
         "weights": weights_digest(Path(job.model.path)),
         "dtype": job.model.dtype,
@@ -56,7 +58,7 @@ def identity_of(job: Job) -> Json:
         "format": job.output.format,
         "cache": job.engine.cache,
         "quantization": job.engine.quantization,
-        "pipefusion": job.degrees.dump() if lossy_split else None,
+        "pipefusion": stale,
     }
 
 

@@ -278,6 +278,15 @@ def test_identity_differs_with_weights_and_dtype_but_not_with_degrees(tmp_path: 
     identity.join(make_job(tmp_path, gpus=2, gpusPerPod=2, degrees={"ulysses": 2}), layout, scratch(layout))
     with pytest.raises(identity.IdentityMismatchError, match='dtype "float32" there, "bfloat16" here'):
         identity.join(make_job(tmp_path, model={"dtype": "bfloat16"}), layout, scratch(layout))
+    split = {"pipefusion": 2, "pipefusionPatches": 4, "warmupSteps": 1}
+    piped = make_job(tmp_path, gpus=2, gpusPerPod=2, degrees=split, output={"path": str(tmp_path / "piped")})
+    other = Layout.of(piped)
+    other.make()
+    identity.join(piped, other, scratch(other))
+    wider: dict[str, Any] = {"degrees": {**split, "ulysses": 2}, "gpus": 4, "gpusPerPod": 4, "output": {"path": str(other.root)}}
+    identity.join(make_job(tmp_path, **wider), other, scratch(other))
+    with pytest.raises(identity.IdentityMismatchError, match=r'pipefusion .*"warmup": 1} there, .*"warmup": 2} here'):
+        identity.join(make_job(tmp_path, **{**wider, "degrees": {**split, "warmupSteps": 2}}), other, scratch(other))
     safetensors(Path(job.model.path) / "transformer/diffusion_pytorch_model.safetensors", fill=1)
     with pytest.raises(identity.IdentityMismatchError, match=r"weights .* there, .* here"):
         identity.join(job, layout, scratch(layout))
