@@ -65,9 +65,8 @@ def main() -> None:
     context = RankContext.from_environment()
     worker._guard(context)
     life = worker._Life(handshake.now())
-    leader = worker._leader(context, life)
-    assert leader is not None
-    owner = str(leader._ledger.owner)  # type: ignore[attr-defined]
+    leader, ledger = worker._leader(context, life)
+    owner = str(ledger.owner)
     handshake.write_whole(context.lane_dir / "owner", owner)
 
     def beat() -> None:
