@@ -40,7 +40,7 @@ class Setting:
     """Pictures of a side whose levels are compared."""
 
 
-GPU = Setting("cuda", "bfloat16", "Always", 4, 1024, 2048, 512, 28, 8, 20, 5, 4, 3, 8, 10, 8, (1, 2, 4, 8), 6)
+GPU = Setting("cuda", "bfloat16", "Always", 4, 1024, 2048, 512, 28, 8, 20, 5, 4, 3, 8, 10, 8, (1, 4, 8), 6)
 TINY = Setting("cpu", "float32", "Never", 2, 64, 128, 64, 3, 3, 2, 1, 2, 1, 1, 5, 5, (1, 2), 2)
 
 _COLOURS = ("red", "pale blue", "golden", "moss green", "black", "ivory")
