@@ -72,8 +72,8 @@ def run(job: Job, say: Callable[[str], None], writable: Callable[[Layout], None]
     probe(layout)
     writable(layout)
     index, transformer = _model(job)
-    reasons = unsupported(job)
     facts = catalogue.from_configs(index, transformer)
+    reasons = unsupported(job, None if isinstance(facts, str) else facts)
     if isinstance(facts, str):
         reasons.append(facts)
     _refuse_plan(reasons)

@@ -6,6 +6,7 @@ import json
 from xdit_api.base import Json
 from xdit_api.job import Job
 from xdit_api.prompts import Prompt, image_names, image_seed
+from xdit_runtime.lossy import lossy
 
 _INPUTS = ("id", "prompt", "negative_prompt", "seed", "width", "height", "steps", "guidance_scale")
 """What decides a picture of a given model; the key is made of these."""
@@ -40,6 +41,8 @@ def record_of(job: Job, prompt: Prompt, k: int) -> Json:
         "job": f"{job.namespace}/{job.name}" if job.namespace else job.name,
         "uid": job.uid,
     }
+    if settings := lossy(job, prompt.steps):
+        record["lossy"] = settings
     return {**record, "key": key_of(record)}
 
 

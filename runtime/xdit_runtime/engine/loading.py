@@ -16,6 +16,7 @@ from xdit_api.base import Json
 from xdit_api.job import Job
 from xdit_runtime.engine import processors
 from xdit_runtime.engine.base import OnPart
+from xdit_runtime.engine.offload import Room
 
 _LIBRARIES = ("diffusers", "transformers")
 
@@ -42,11 +43,12 @@ def quiet() -> None:
 
 
 def load(job: Job, device: torch.device, transformer: type | None, pipeline: type | None, on_part: OnPart) -> Any:  # noqa: ANN401
-    """The pipeline on `device`, from safetensors files of the job's model directory only.
+    """The pipeline on `device`, from safetensors files of the job's model directory only; parts that wait visit it later.
 
     transformer, pipeline: classes to use instead of those that model_index.json names; None: the named ones. Raises
     ValueError or OSError for a directory that cannot be loaded.
     """
+    room = Room(job.engine.offload, device)
     directory = Path(job.model.path)
     index = model_index(directory)
     dtype = getattr(torch, job.model.dtype)
@@ -65,7 +67,10 @@ def load(job: Job, device: torch.device, transformer: type | None, pipeline: typ
             continue
         kind: Any = transformer if name == "transformer" and transformer is not None else _class(entry[0], entry[1])
         if issubclass(kind, torch.nn.Module):
-            parts[name] = load_part(directory, name, kind, dtype, device)
+            if room.waits(name):
+                parts[name] = room.take(load_part(directory, name, kind, dtype, torch.device("cpu")))
+            else:
+                parts[name] = load_part(directory, name, kind, dtype, device)
         else:
             parts[name] = kind.from_pretrained(directory, subfolder=name, local_files_only=True)
     whole: Any = pipeline or _class("diffusers", str(index["_class_name"]))

@@ -1,7 +1,7 @@
 """The engine: any family of models, on one rank or on several."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,25 @@ import torch
 from xdit_api import catalogue
 from xdit_api.base import Json
 from xdit_api.job import Job
-from xdit_runtime.engine import attention, compiling, families, groups, loading, splitting, unet, vae, wrapped
+from xdit_runtime.engine import (
+    attention,
+    compiling,
+    families,
+    groups,
+    inputs,
+    loading,
+    options,
+    quantization,
+    readahead,
+    redraw,
+    splitting,
+    unet,
+    vae,
+    wrapped,
+)
 from xdit_runtime.engine.base import Image, OnPart, OnStep, PlanError, Request, World
 from xdit_runtime.engine.groups import Control
+from xdit_runtime.engine.loras import Loras
 from xdit_runtime.engine.text import TextCache
 from xdit_runtime.engine.tuning import Tuning
 
@@ -39,6 +55,7 @@ class ModelEngine:
         self._device = device_of(world)
         self._texts = TextCache(self._device)
         self.pipeline: Any = None
+        self._redrawing: Any = None
 
     def load(self, on_part: OnPart) -> None:
         """See Engine.load."""
@@ -56,6 +73,7 @@ class ModelEngine:
             job.engine.attention, device=job.device, dtype=job.model.dtype, capability=self._tuning.capability
         )
         self._split = self._load(on_part)
+        self._begin = self._skipping()
         if self._tuning.compiled:
             compiling.prepare()
             self._split.compile(self.pipeline)
@@ -64,31 +82,55 @@ class ModelEngine:
 
     def _load(self, on_part: OnPart) -> splitting.Splitting:
         job, family, world = self._job, self._family, self._world
-        if world.size == 1 and not family.alone_splits(self._tuning, world):
-            self.pipeline = loading.load(job, self._device, None, None, on_part)
+        if world.size == 1 and (options.plain(job) or not family.alone_splits(self._tuning, world)):
+            self._read(None, None, on_part)
             return splitting.Alone()
         if family.halves(job.degrees):
-            self.pipeline = loading.load(job, self._device, None, None, on_part)
+            self._read(None, None, on_part)
             on_part("groups")
             return unet.Halves(world, self.pipeline)
         on_part("xfuser")
         splitting.prepare(world.device)
         if family.wrapped(job.degrees):
-            self.pipeline = loading.load(job, self._device, None, None, on_part)
+            self._read(None, None, on_part)
             on_part("groups")
             return wrapped.Wrapped(job, world, family, self._attention, self.pipeline)
-        self.pipeline = loading.load(job, self._device, family.transformer(), family.pipeline(), on_part)
+        self._read(family.transformer(), family.pipeline(), on_part)
         on_part("groups")
         groups.start_alone(world)
         split = splitting.Split(job, world, family, self._attention, self.pipeline)
         family.loaded(self.pipeline, job)
         return split
 
+    def _read(self, transformer: type | None, pipeline: type | None, on_part: OnPart) -> None:
+        model = self._job.model
+        with readahead.reading(Path(model.path), self._world.local_rank, self._world.size):
+            self.pipeline = loading.load(self._job, self._device, transformer, pipeline, on_part)
+        self._loras = Loras(self.pipeline, self._family.name, Path(model.path), model.loras)
+        quantization.quantize(self._network, self._job.engine.quantization)
+
+    @property
+    def _network(self) -> Any:  # noqa: ANN401 - diffusers is not typed
+        return self.pipeline.unet if hasattr(self.pipeline, "unet") else self.pipeline.transformer
+
+    def _skipping(self) -> Callable[[], None]:
+        """Install the job's step cache; what to call before each call of the pipeline."""
+        kind = self._job.engine.cache
+        if kind == "None":
+            return lambda: None
+        from xdit_runtime.engine.stepcache import StepCache, among_ranks
+
+        return StepCache(self._network, kind, among_ranks() if self._world.size > 1 else None).begin
+
     def check(self, request: Request) -> None:
         """See Engine.check. xfuser would remember a size before it checks it, so that a refused one passed the second time."""
         if reasons := catalogue.legal(self._facts, self._job.degrees, [(request.width, request.height)]):
             raise PlanError("; ".join(reasons))
+        redraw.check(self._facts.family, request, wrapped=isinstance(self._split, wrapped.Wrapped))
+        self._loras.check(request)
         self._family.check(self.pipeline, request)
+        for path in request.inputs:
+            inputs.read(path)
 
     def batch(self, request: Request) -> int:
         """See Engine.batch."""
@@ -105,8 +147,14 @@ class ModelEngine:
             if self._world.rank == self._split.source:
                 vae.set_tiling(self.pipeline.vae, self._job.engine.vae.tiling, first.width, first.height)
             self._split.capture(self.pipeline, full and size in self._tuning.captured)
-            arguments = self._family.arguments(self.pipeline, requests, on_step)
-            images = self._split.run(self.pipeline, requests, {**self._embeddings(requests), **arguments})
+            self._loras.use(first)
+            arguments = {**self._embeddings(requests), **self._family.arguments(self.pipeline, requests, on_step)}
+            pipeline = self.pipeline
+            if first.strength is not None:
+                pipeline = self._redrawing = self._redrawing or redraw.pipeline(self.pipeline, self._family.name)
+                arguments = redraw.arguments(pipeline, requests, arguments, on_step)
+            self._begin()
+            images = self._split.run(pipeline, requests, arguments)
             made = None
             if self._world.rank == self._split.source:
                 assert images is not None
@@ -117,12 +165,15 @@ class ModelEngine:
 
     def close(self) -> None:
         """Let go of the model; the process groups stay until the process ends."""
-        self.pipeline = None
+        self.pipeline = self._redrawing = None
 
     def _embeddings(self, requests: Sequence[Request]) -> Json:
         family = self._family
         made = [
-            self._texts.get(family.text_key(request), lambda r=request: family.encode(self.pipeline, r, self._device))  # type: ignore[misc]
+            self._texts.get(
+                (self._loras.chosen(request), family.text_key(request)),
+                lambda r=request: family.encode(self.pipeline, r, self._device),  # type: ignore[misc]
+            )
             for request in requests
         ]
         return dict(family.join(made))

@@ -1,23 +1,86 @@
 """Which settings of a job this version's engines can honour. Pure and torch-free: preflight asks before anything is loaded."""
 
+from xdit_api.catalogue import ModelFacts
 from xdit_api.job import Job
 
+_FBCACHE = frozenset(
+    {
+        *("flux", "kontext", "flux2", "flux2_klein", "qwen_image", "qwen_edit", "qwen_edit_plus"),
+        *("sd3", "pixart", "z_image"),
+    }
+)
+"""Families whose blocks the step cache knows."""
+_TEACACHE = frozenset({"flux"})
+"""Families for which TeaCache's polynomial was fitted."""
+_SHARED_CACHE = _FBCACHE - {"sd3", "pixart", "z_image"}
+"""Families whose ranks agree on what to leave out: they compute the same call of the transformer, on parts of the tokens."""
 
-def unsupported(job: Job) -> list[str]:
-    """One sentence for each setting that would be ignored or fail, with what to write instead; empty when all is well."""
+
+def plain(job: Job) -> bool:
+    """Whether a setting needs a transformer's modules as they are, so that nothing may compute past them."""
     engine = job.engine
+    return engine.cache != "None" or engine.quantization != "None" or engine.offload == "Model" or bool(job.model.loras)
+
+
+def unsupported(job: Job, facts: ModelFacts | None = None) -> list[str]:
+    """One sentence for each setting that would be ignored or fail, with what to write instead; empty when all is well.
+
+    facts: of the job's model; None where they are not known.
+    """
     reasons = []
-    if engine.compile == "Always":
-        reasons.append("engine.compile Always is not available in this version; use Never, or Auto, which means Never for now")
-    if engine.cache != "None":
-        reasons.append(f"engine.cache {engine.cache} is not available in this version; use None")
-    if engine.offload != "None":
-        reasons.append(f"engine.offload {engine.offload} is not available in this version; use None and more or larger GPUs")
-    if engine.quantization != "None":
-        reasons.append(f"engine.quantization {engine.quantization} is not available in this version; use None")
-    if job.model.loras:
-        reasons.append("model.loras is not available in this version; leave it out or use a model with the LoRAs merged in")
+    apart = [f"{name} {getattr(job.degrees, name)}" for name in ("cfg", "pipefusion") if getattr(job.degrees, name) > 1]
+    if job.engine.compile == "Always" and apart:
+        reasons.append(f"engine.compile Always cannot compile what {' and '.join(apart)} take apart; use compile Auto or Never")
+    reasons += [*_cache(job, facts), *_offload(job), *_quantization(job)]
     return [*reasons, *_attention(job)]
+
+
+def _cache(job: Job, facts: ModelFacts | None) -> list[str]:
+    cache, degrees = job.engine.cache, job.degrees
+    if cache == "None":
+        return []
+    reasons = []
+    family = None if facts is None else facts.family
+    if family is not None and family not in _FBCACHE:
+        reasons.append(f"engine.cache {cache} does not know the blocks of {family} models; use None")
+    elif family is not None and cache == "TeaCache" and family not in _TEACACHE:
+        reasons.append(f"engine.cache TeaCache is fitted to FLUX.1 and not to {family} models; use FBCache or None")
+    apart = [f"{name} {getattr(degrees, name)}" for name in ("cfg", "pipefusion") if getattr(degrees, name) > 1]
+    if job.engine.compile == "Always":
+        reasons.append(f"engine.compile Always cannot compile what engine.cache {cache} may leave out; use compile Never or Auto")
+    if apart or (degrees.world_size > 1 and family is not None and family not in _SHARED_CACHE):
+        what = " and ".join(apart) or degrees.describe()
+        reasons.append(
+            f"engine.cache {cache} cannot work with {what}: ranks would leave out different parts of a picture; "
+            "use parallelism.data for all GPUs, or cache None"
+        )
+    return reasons
+
+
+def _offload(job: Job) -> list[str]:
+    if job.engine.offload != "Model":
+        return []
+    reasons = []
+    if job.degrees.world_size > 1:
+        reasons.append(
+            f"engine.offload Model is for pictures that one GPU draws, and {job.degrees.describe()} shares them; "
+            "use TextEncoder, or parallelism.data for all GPUs"
+        )
+    if job.engine.compile == "Always":
+        reasons.append("engine.compile Always cannot compile what engine.offload Model moves; use compile Never or Auto")
+    if job.engine.quantization != "None":
+        reasons.append("engine.offload Model cannot move a quantised model; use TextEncoder, or quantization None")
+    return reasons
+
+
+def _quantization(job: Job) -> list[str]:
+    if job.engine.quantization != "FP8":
+        return []
+    if job.device == "cpu":
+        return ["engine.quantization FP8 needs GPUs from Ada or Hopper on; use Int8 or None for CPU ranks"]
+    if job.model.dtype != "bfloat16":
+        return [f"engine.quantization FP8 works with dtype bfloat16 and not with {job.model.dtype}; use bfloat16, Int8 or None"]
+    return []
 
 
 def _attention(job: Job) -> list[str]:
@@ -25,7 +88,8 @@ def _attention(job: Job) -> list[str]:
     if wanted == "Auto":
         return []
     if wanted == "Flash3":
-        return ["engine.attention Flash3 is not available in this version; use Auto, which is CUDNN on Hopper GPUs"]
+        where = "which is not part of this image; use Auto, which is CUDNN on Hopper GPUs"
+        return [f"engine.attention Flash3 needs the package flash_attn_interface, {where}"]
     if job.device == "cpu":
         return [f"engine.attention {wanted} needs GPUs; use Auto for CPU ranks"]
     if wanted == "SDPA" and job.degrees.world_size > 1:

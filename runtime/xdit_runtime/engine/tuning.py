@@ -98,14 +98,16 @@ def decide(job: Job, shapes: Sequence[Shape], *, parameters: float, capability: 
         images[size] = images.get(size, 0) + shape.images
     most = sorted(images, key=lambda size: (-images[size], size))
     worth = {(s.width, s.height) for s in shapes if _gain(job, s, parameters) > _WORTH * _COMPILE_SECONDS}
-    wanted: Literal["Auto", "Always", "Never"] = job.engine.compile
+    # what is left out or moved away between two steps cannot be compiled, and pictures of a batch change at different steps
+    skips, moves = job.engine.cache != "None", job.engine.offload == "Model"
+    wanted: Literal["Auto", "Always", "Never"] = "Never" if skips or moves else job.engine.compile
     compiled = [size for size in most if wanted == "Always" or (wanted == "Auto" and job.device == "cuda" and size in worth)]
     captured = [size for size in most if job.device == "cuda" and images[size] >= _CAPTURE_IMAGES]
     return Tuning(
         compiled=frozenset(compiled[:MOST_SHAPES]),
         captured=frozenset(captured[:MOST_SHAPES]),
         # on a CPU pictures of a batch take as long as one after the other
-        batches=_BATCHES if job.device == "cuda" else (),
+        batches=_BATCHES if job.device == "cuda" and not skips else (),
         capability=capability,
     )
 

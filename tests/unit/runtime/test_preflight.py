@@ -167,7 +167,7 @@ def test_a_real_model_of_many_parts_is_whole(tmp_path: Path) -> None:
             "ulysses 3 does not divide the 4 attention heads; use one of 1, 2, 4",
         ),
         ({"gpus": 2, "gpusPerPod": 2, "degrees": {"ring": 2}, "defaults": {"height": 80}}, "height 80 (64x80) cannot be split"),
-        ({"engine": {"cache": "TeaCache"}}, "engine.cache TeaCache is not available"),
+        ({"engine": {"quantization": "FP8"}}, "engine.quantization FP8 needs GPUs"),
         ({"gpus": 2, "gpusPerPod": 2, "degrees": {"cfg": 2}}, "cfg 2 is not available for flux models"),
     ],
 )

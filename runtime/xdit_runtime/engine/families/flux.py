@@ -9,6 +9,7 @@ from xdit_api.job import Job
 from xdit_runtime.engine.base import OnStep, Request, World
 from xdit_runtime.engine.families.base import Embeddings, Family, Pipeline
 from xdit_runtime.engine.flux.courier import Collective, Direct, linked
+from xdit_runtime.engine.options import plain
 from xdit_runtime.engine.tuning import Tuning
 
 
@@ -32,6 +33,8 @@ class Flux(Family):
         """See Family."""
         from xfuser.core.distributed import get_sp_group
 
+        if plain(job):
+            return
         group, device = get_sp_group().device_group, pipeline.transformer.device
         pipeline.transformer.fuse(Direct(group, device) if job.pods == 1 and linked(device, group.size()) else Collective(group))
 
@@ -43,6 +46,8 @@ class Flux(Family):
         """See Family."""
         from xdit_runtime.engine.flux.transformer import Kernels
 
+        if not pipeline.transformer.fused:
+            return False
         pipeline.transformer.kernels = Kernels.compiled()
         return True
 

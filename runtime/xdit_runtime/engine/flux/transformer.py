@@ -87,11 +87,14 @@ class FastFluxTransformer(xFuserFlux1Transformer2DWrapper):  # type: ignore[misc
     """See this module."""
 
     kernels = Kernels()
+    fused = False
+    """Whether `fuse` was called; else it computes as xfuser's does."""
     captures = False
     """Whether a step of the next call is a CUDA graph."""
 
     def fuse(self, courier: Courier) -> None:
         """Put the three projections of every attention side by side, once after loading. Takes no more memory."""
+        self.fused = True
         self._courier = courier
         self._graphs: dict[tuple[torch.Size, ...], StepGraph] = {}
         self.begin(None)
@@ -142,10 +145,9 @@ class FastFluxTransformer(xFuserFlux1Transformer2DWrapper):  # type: ignore[misc
 
     def _fast(self, image: Tensor, text: Tensor, args: tuple[Any, ...], named: dict[str, Any]) -> bool:
         ranks = get_sequence_parallel_world_size()
-        return not (
+        return self.fused and not (
             get_ring_parallel_world_size() > 1
             or hasattr(self, "peft_config")
-            or self.is_cache_enabled
             or image.shape[1] % ranks
             or text.shape[1] % ranks
             or args

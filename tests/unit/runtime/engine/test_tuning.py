@@ -82,3 +82,13 @@ def test_small_pictures_are_drawn_together_on_gpus() -> None:
 def test_the_file_gives_the_decisions_back() -> None:
     found = decide(job("Always"), [Shape(640, 512, 28, 9)], parameters=FLUX, capability=(9, 0))
     assert Tuning.of(json.loads(json.dumps(found.dump()))) == found
+
+
+@pytest.mark.parametrize(
+    ("engine", "batches"), [(Engine(cache="FBCache"), False), (Engine(offload="Model"), True), (Engine(quantization="FP8"), True)]
+)
+def test_what_may_be_left_out_or_moved_is_not_compiled(engine: Engine, batches: bool) -> None:
+    lossy = job().model_copy(update={"engine": engine})
+    found = decide(lossy, [Shape(1024, 1024, 28, 10**6)], parameters=FLUX, capability=(9, 0))
+    assert bool(found.compiled) == (engine.quantization != "None")
+    assert (found.batch(256, 256) > 1) == batches
