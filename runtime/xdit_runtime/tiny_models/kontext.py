@@ -6,7 +6,7 @@ from xdit_runtime.tiny_models import parts
 
 
 def build(seed: int) -> Any:  # noqa: ANN401 - diffusers is not typed
-    """The FluxKontextPipeline. 4 heads; 2 + 2 layers; a token is 64 pixels wide, for the pipeline makes inputs 1 megapixel."""
+    """The FluxKontextPipeline. 4 heads; 2 + 2 layers."""
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxKontextPipeline, FluxTransformer2DModel
 
     models = {

@@ -81,7 +81,7 @@ NEWER = {
     "flux2": Newer("flux2", negative=False, letter=1, inputs=2),
     "flux2-klein": Newer("flux2_klein", negative=False, inputs=2),
     "qwen-image": Newer("qwen_image", guidance="true_cfg_scale"),
-    "qwen-edit": Newer("qwen_edit", side=320, letter=0.1, guidance="true_cfg_scale", inputs=1, edits=True),
+    "qwen-edit": Newer("qwen_edit", side=320, letter=0.1, guidance="true_cfg_scale", inputs=1, edits=True, only="cfg"),
     "qwen-edit-plus": Newer("qwen_edit_plus", side=320, letter=0.1, guidance="true_cfg_scale", inputs=2, edits=True),
     "z-image": Newer("z_image"),
 }
