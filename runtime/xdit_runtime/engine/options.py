@@ -70,6 +70,8 @@ def _offload(job: Job) -> list[str]:
         reasons.append("engine.compile Always cannot compile what engine.offload Model moves; use compile Never or Auto")
     if job.engine.quantization != "None":
         reasons.append("engine.offload Model cannot move a quantised model; use TextEncoder, or quantization None")
+    if job.model.loras:
+        reasons.append("engine.offload Model cannot load model.loras into a model that waits; use TextEncoder")
     return reasons
 
 

@@ -30,6 +30,7 @@ ULYSSES2 = {"degrees": {"ulysses": 2}, "gpus": 2}
 CFG2 = {"degrees": {"cfg": 2}, "gpus": 2}
 PIPEFUSION2 = {"degrees": {"pipefusion": 2}, "gpus": 2}
 FLOAT32 = {"model": {"id": "m", "path": "/m", "dtype": "float32"}}
+LORA = {"model": {"id": "m", "path": "/m", "loras": [{"name": "ink", "path": "ink.safetensors"}]}}
 CPU = {"device": "cpu", **FLOAT32}
 
 
@@ -46,6 +47,7 @@ def family(name: str) -> ModelFacts:
         ("flux", {"engine": {"attention": "SDPA"}}),
         ("flux", CPU),
         ("flux", {"engine": {"cache": "TeaCache"}}),
+        ("flux", {"engine": {"cache": "FBCache", "quantization": "Int8", "offload": "TextEncoder"}, **LORA}),
         ("flux", {"engine": {"cache": "TeaCache"}, **ULYSSES2}),
         ("flux", {"engine": {"cache": "FBCache"}, "degrees": {"ring": 2}, "gpus": 2}),
         ("qwen_image", {"engine": {"cache": "FBCache"}, **ULYSSES2}),
@@ -77,6 +79,7 @@ def test_what_this_version_can_do(model: str, changes: dict[str, Any]) -> None:
         ("flux", {"engine": {"cache": "FBCache"}, **PIPEFUSION2}, "with pipefusion 2", "use parallelism.data"),
         ("flux", {"engine": {"offload": "Model"}, **ULYSSES2}, "ulysses 2 shares them", "use TextEncoder"),
         ("flux", {"engine": {"offload": "Model", "quantization": "Int8"}}, "cannot move a quantised model", "use TextEncoder"),
+        ("flux", {"engine": {"offload": "Model"}, **LORA}, "cannot load model.loras", "use TextEncoder"),
         ("flux", {"engine": {"quantization": "FP8"}, **CPU}, "engine.quantization FP8 needs GPUs", "use Int8"),
         ("flux", {"engine": {"quantization": "FP8"}, **FLOAT32}, "not with float32", "use bfloat16"),
         ("flux", {"engine": {"attention": "Flash3"}}, "engine.attention Flash3", "use Auto"),
