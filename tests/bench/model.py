@@ -81,9 +81,7 @@ def build(device: str = "cuda", layers: tuple[int, int, int] = (19, 38, 24)) -> 
     scheduler = FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=True, shift=3.0, base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096
     )
-    return FluxPipeline(
-        scheduler=scheduler, tokenizer=tiny_parts.tokenizer(77), tokenizer_2=tiny_parts.tokenizer(512), **parts
-    )
+    return FluxPipeline(scheduler=scheduler, tokenizer=tiny_parts.tokenizer(77), tokenizer_2=tiny_parts.tokenizer(512), **parts)
 
 
 if __name__ == "__main__":

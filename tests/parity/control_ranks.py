@@ -24,11 +24,11 @@ def agree(control: groups.Control, rank: int) -> None:
         assert control.broadcast(message if rank == 0 else None) == message
     for asked in ((), (1,), (0, 2)):
         assert control.any(rank in asked) == bool(asked)
-    picture = np.random.default_rng(7).integers(0, 256, (48, 32, 3), dtype=np.uint8)
+    pictures = list(np.random.default_rng(7).integers(0, 256, (2, 48, 32, 3), dtype=np.uint8))
     for source in range(SIZE):
-        got = control.hand_over(picture if rank == source else None, source=source, height=48, width=32)
+        got = control.hand_over(pictures if rank == source else None, source=source, count=2, height=48, width=32)
         assert (got is not None) == (rank == 0)
-        assert got is None or np.array_equal(got, picture)
+        assert got is None or np.array_equal(got, pictures)
     waited: list[float] = []
     if rank == 2:
         time.sleep(2.5)

@@ -257,7 +257,7 @@ def test_an_error_of_the_ledger_comes_out(tmp_path: Path) -> None:
     def broken(_images: Any, _like: Any) -> list[Claim]:
         raise OSError("stale file handle")
 
-    lane.ledger.claim = broken  # type: ignore[method-assign]
+    lane.ledger.claim = broken  # type: ignore[method-assign,assignment]
     with pytest.raises(OSError, match="stale"):
         lane.run()
 

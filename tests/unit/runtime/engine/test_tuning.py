@@ -73,10 +73,28 @@ def test_few_pictures_are_not_captured() -> None:
     assert decide(job(), shapes, parameters=FLUX, capability=(9, 0)).captured == {(1024, 1024)}
 
 
-def test_small_pictures_are_drawn_together_on_gpus() -> None:
-    found = decide(job(), [], parameters=FLUX, capability=(9, 0))
-    assert [found.batch(*size) for size in ((128, 128), (256, 256), (512, 256), (512, 512), (1024, 512))] == [8, 8, 4, 4, 1]
-    assert decide(job(device="cpu"), [], parameters=FLUX, capability=(0, 0)).batch(128, 128) == 1
+@pytest.mark.parametrize(
+    ("parameters", "size", "degrees", "count"),
+    [
+        (FLUX, (512, 512), Degrees(), 1),
+        (FLUX, (256, 256), Degrees(), 4),
+        (FLUX, (512, 512), Degrees(ulysses=4), 4),
+        (2e9, (512, 512), Degrees(), 6),
+        (6e8, (512, 512), Degrees(), 8),
+        (6e8, (1024, 512), Degrees(), 1),
+    ],
+)
+def test_small_pictures_are_drawn_together_on_gpus(
+    parameters: float, size: tuple[int, int], degrees: Degrees, count: int
+) -> None:
+    shapes = [Shape(*size, 28, 100)]
+    assert decide(job(degrees=degrees), shapes, parameters=parameters, capability=(9, 0)).batch(*size) == count
+    assert decide(job(device="cpu", degrees=degrees), shapes, parameters=parameters, capability=(0, 0)).batch(*size) == 1
+
+
+def test_a_batch_has_no_more_pictures_than_there_are() -> None:
+    assert decide(job(), [Shape(256, 256, 28, 3)], parameters=6e8, capability=(9, 0)).batch(256, 256) == 3
+    assert Tuning().batch(256, 256) == 1
 
 
 def test_the_file_gives_the_decisions_back() -> None:
