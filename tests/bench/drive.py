@@ -48,7 +48,7 @@ def main() -> None:
     for number, run in enumerate(runs):
         taken, images = [], None
         # a batch of another size than the job's would run eagerly
-        engine._tuning = replace(tuning, batches=((run["pixels"] ** 2, run["batch"]),))
+        engine._tuning = replace(tuning, batches=((run["pixels"], run["pixels"], run["batch"]),))
         for k in range(1 + run["times"]):
             requests = [
                 Request(texts[(k * run["batch"] + n) % 100], run["pixels"], run["pixels"], run["steps"], 3.5, 1000 * k + n)

@@ -378,7 +378,7 @@ def test_sigterm_while_waiting_for_peers(tmp_path: Path, pods: Callable[..., Pod
 
 
 def test_preflight_needs_no_torch_and_two_seconds(tmp_path: Path) -> None:
-    job = make_job(tmp_path, 1000, engine={"compile": "Always"})
+    job = make_job(tmp_path, 1000, engine={"attention": "Flash3"})
     path = tmp_path / "job.json"
     path.write_text(job.model_dump_json(by_alias=True))
     code = (

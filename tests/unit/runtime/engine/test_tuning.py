@@ -107,6 +107,6 @@ def test_the_file_gives_the_decisions_back() -> None:
 )
 def test_what_may_be_left_out_or_moved_is_not_compiled(engine: Engine, batches: bool) -> None:
     lossy = job().model_copy(update={"engine": engine})
-    found = decide(lossy, [Shape(1024, 1024, 28, 10**6)], parameters=FLUX, capability=(9, 0))
+    found = decide(lossy, [Shape(1024, 1024, 28, 10**6), Shape(256, 256, 28, 100)], parameters=FLUX, capability=(9, 0))
     assert bool(found.compiled) == (engine.quantization != "None")
     assert (found.batch(256, 256) > 1) == batches
