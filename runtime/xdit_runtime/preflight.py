@@ -79,13 +79,25 @@ def run(job: Job, say: Callable[[str], None], writable: Callable[[Layout], None]
     _refuse_plan(reasons)
     prompts = _ledger(job, layout, say)
     assert not isinstance(facts, str)
-    _refuse_plan(catalogue.legal(facts, job.degrees, prompts.sizes()))
+    _refuse_plan(catalogue.legal(facts, job.degrees, ()))
+    _sizes(job, facts, prompts, say)
     if job.device == "cuda":
         _gpus(job)
     layout = settled(layout)
     ready = Ready(layout, prompts, survey(layout, prompts))
     _space(job, ready, say)
     return ready
+
+
+def _sizes(job: Job, facts: catalogue.ModelFacts, prompts: FrozenPrompts, say: Callable[[str], None]) -> None:
+    """Sizes that the degrees cannot draw, each with the first line that asks for it; under policy Skip those prompts fail."""
+    refused = {size: reasons for size in prompts.sizes() if (reasons := catalogue.legal(facts, job.degrees, [size]))}
+    lines = prompts.first_lines(refused)
+    reasons = [f"{job.prompts.path}: line {lines[size]}: {reason}" for size, found in refused.items() for reason in found]
+    if job.prompts.policy == "Fail":
+        _refuse_plan(reasons)
+    for reason in reasons:
+        say(f"{reason}; its prompts fail")
 
 
 def _refuse_plan(reasons: list[str]) -> None:
@@ -103,7 +115,7 @@ def _model(job: Job) -> tuple[dict[str, object], dict[str, object]]:
 def _ledger(job: Job, layout: Layout, say: Callable[[str], None]) -> FrozenPrompts:
     try:
         identity.join(job, layout, scratch(layout))
-        return open_prompts(job, layout)
+        prompts = open_prompts(job, layout)
     except identity.IdentityMismatchError as error:
         raise RefusedError(Exit.IDENTITY_MISMATCH, str(error)) from error
     except OSError as error:
@@ -113,6 +125,9 @@ def _ledger(job: Job, layout: Layout, say: Callable[[str], None]) -> FrozenPromp
         for problem in error.problems:
             say(f"{job.prompts.path}: {problem}")
         raise RefusedError(Exit.INVALID_PROMPTS, str(error)) from error
+    for problem in prompts.left_out():
+        say(f"{job.prompts.path}: {problem}; left out")
+    return prompts
 
 
 def _space(job: Job, ready: Ready, say: Callable[[str], None]) -> None:

@@ -26,7 +26,7 @@ from xdit_runtime.engine import (
     vae,
     wrapped,
 )
-from xdit_runtime.engine.base import Image, OnPart, OnStep, PlanError, Request, World
+from xdit_runtime.engine.base import Image, OnPart, OnStep, PlanError, PromptError, Request, World
 from xdit_runtime.engine.groups import Control
 from xdit_runtime.engine.loras import Loras
 from xdit_runtime.engine.text import TextCache
@@ -125,7 +125,8 @@ class ModelEngine:
     def check(self, request: Request) -> None:
         """See Engine.check. xfuser would remember a size before it checks it, so that a refused one passed the second time."""
         if reasons := catalogue.legal(self._facts, self._job.degrees, [(request.width, request.height)]):
-            raise PlanError("; ".join(reasons))
+            # under policy Skip preflight has let such prompts pass
+            raise (PromptError if self._job.prompts.policy == "Skip" else PlanError)("; ".join(reasons))
         redraw.check(self._facts.family, request, wrapped=isinstance(self._split, wrapped.Wrapped))
         self._loras.check(request)
         self._family.check(self.pipeline, request)

@@ -177,6 +177,27 @@ def test_plans(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     assert words in message
 
 
+def test_a_size_that_cannot_be_split_names_its_line(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 3, gpus=2, gpusPerPod=2, degrees={"ulysses": 2})
+    path = Path(job.prompts.path)
+    path.write_text(path.read_text() + '{"prompt": "tall", "height": 80}\n{"prompt": "taller", "height": 80}\n')
+    code, message = refused(job)
+    assert code == Exit.INVALID_PLAN
+    assert f"{path}: line 4: height 80" in message
+    assert "multiple of 32" in message
+
+
+def test_under_policy_skip_it_is_said_and_left_to_the_prompts(tmp_path: Path) -> None:
+    job = make_job(tmp_path, 3, gpus=2, gpusPerPod=2, degrees={"ulysses": 2})
+    path = Path(job.prompts.path)
+    path.write_text(path.read_text() + '{"prompt": "tall", "height": 80}\n{"prompt": 7}\n')
+    said: list[str] = []
+    skipping = job.model_copy(update={"prompts": job.prompts.model_copy(update={"policy": "Skip"})})
+    preflight.run(skipping, said.append, lambda _layout: None)
+    assert any("line 4: height 80" in line and "its prompts fail" in line for line in said), said
+    assert any("line 5" in line and "left out" in line for line in said), said
+
+
 def test_another_pipeline_is_named(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     index = Path(job.model.path) / "model_index.json"
