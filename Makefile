@@ -9,7 +9,7 @@ export XDIT_KUBECONFIG ?= $(HOME)/.cache/xdit-operator/kubeconfig
 export PATH := $(HOME)/.cache/xdit-operator/tools:$(PATH)
 CLUSTER := KUBECONFIG=$(XDIT_KUBECONFIG)
 
-.PHONY: help venv check unit parity cluster cluster-down images image-cuda deploy integration e2e test demo generate lock clean
+.PHONY: help venv check unit parity kill cluster cluster-down images image-cuda deploy integration e2e test demo generate lock clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,8 +23,11 @@ check: venv ## the inner loop: lint, types, unit tests (under a minute)
 	$(BIN)/mypy
 	$(PYTEST) -n 2 tests/unit
 
-parity: venv ## real xDiT ranks on CPU: every mode gives the same picture
+parity: venv ## real xDiT ranks on CPU: every family in every mode gives the same picture
 	$(PYTEST) tests/parity
+
+kill: venv ## 200 prompts, four lanes, a process killed every few seconds
+	$(PYTEST) tests/kill
 
 cluster: ## a real kind cluster and its kubeconfig
 	tests/cluster/up
@@ -52,7 +55,7 @@ integration: venv deploy ## the operator against the real API server
 e2e: venv deploy ## real workers in real pods
 	$(CLUSTER) $(PYTEST) -n 2 --dist loadfile tests/e2e
 
-test: check parity integration e2e image-cuda ## everything (cold under 60 minutes, warm under 15)
+test: check parity kill integration e2e image-cuda ## everything (cold under 60 minutes, warm under 15)
 	$(PYTEST) tests/images
 
 demo: venv deploy ## a sample job, followed to its pictures in ./demo-output
