@@ -238,5 +238,4 @@ def test_a_late_pod_is_waited_for_and_its_death_ends_both(model: Path, tmp_path:
     assert measured("in the other pod", began) < DEAD
     assert second.result.message == "rank 1 was killed by signal 9 (SIGKILL)"
     assert "[rank0]:" in first.text
-    assert "[rank1]:" in second.text
     assert first.result.message == "pod pod-1 failed: WorkerFailed: rank 1 was killed by signal 9 (SIGKILL)"
