@@ -26,8 +26,8 @@ check: venv ## the inner loop: lint, types, unit tests (under a minute)
 parity: venv ## real xDiT ranks on CPU: every family in every mode gives the same picture
 	$(PYTEST) tests/parity
 
-kill: venv ## 200 prompts, four lanes, a process killed every few seconds
-	$(PYTEST) tests/kill
+kill: venv ## real supervisors: what they make of ranks that die, and 200 prompts while a process is killed every few seconds
+	$(PYTEST) -n 2 tests/kill
 
 cluster: ## a real kind cluster and its kubeconfig
 	tests/cluster/up

@@ -50,6 +50,8 @@ class Request:
     negative_prompt: str = ""
     inputs: tuple[str, ...] = ()
     """Absolute paths of input images, in the order in which the prompt names them."""
+    digests: tuple[str, ...] = ()
+    """sha256 of the input images when the prompts were frozen; empty where it is not known."""
     strength: float | None = None
     """How much of the input image is drawn anew, above 0 and up to 1; None where no input is redrawn."""
     loras: tuple[tuple[str, float], ...] | None = None

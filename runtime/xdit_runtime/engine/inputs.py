@@ -1,5 +1,6 @@
 """Input images: read with care, for they come from users, and kept for the next picture that needs them."""
 
+import hashlib
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,23 @@ def read(path: str) -> Image.Image:
     except OSError as error:
         raise PromptError(f"image {path} cannot be read: {error.strerror}") from error
     return _read(path, status.st_mtime_ns, status.st_size)
+
+
+def same(path: str, digest: str) -> None:
+    """Raise PromptError when the file is no longer the one with that sha256: the picture's key was made with it."""
+    try:
+        status = Path(path).stat()
+        found = _digest(path, status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise PromptError(f"image {path} cannot be read: {error.strerror}") from error
+    if found != digest:
+        raise PromptError(f"image {path} has changed since the job began: put the old one back, or start a new job with new ids")
+
+
+@lru_cache(maxsize=256)
+def _digest(path: str, _changed: int, _size: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @lru_cache(maxsize=_KEPT)

@@ -264,6 +264,7 @@ def request_for(job: Job, prompt: Prompt, k: int) -> Request:
         seed=image_seed(job.defaults.seed, prompt, k),
         negative_prompt=prompt.negative_prompt,
         inputs=prompt.inputs,
+        digests=prompt.digests,
         strength=prompt.strength,
         loras=prompt.loras,
     )
@@ -275,6 +276,7 @@ def _request_of(message: Json) -> Request:
         **{
             **message,
             "inputs": tuple(message["inputs"]),
+            "digests": tuple(message["digests"]),
             "loras": None if loras is None else tuple((name, scale) for name, scale in loras),
         }
     )

@@ -130,6 +130,8 @@ class ModelEngine:
         redraw.check(self._facts.family, request, wrapped=isinstance(self._split, wrapped.Wrapped))
         self._loras.check(request)
         self._family.check(self.pipeline, request)
+        for path, digest in zip(request.inputs, request.digests, strict=False):
+            inputs.same(path, digest)
         for path in request.inputs:
             inputs.read(path)
 

@@ -1,5 +1,6 @@
 """Input images from users: every way in which a file can be wrong is a sentence about that file."""
 
+import hashlib
 import struct
 import zlib
 from pathlib import Path
@@ -99,3 +100,15 @@ def test_fitted_covers_the_size() -> None:
     made = inputs.fitted(image, 64, 64)
     assert made.size == (64, 64)
     assert {made.getpixel((x, 32)) for x in (4, 32, 60)} == {(0, 0, 255)}
+
+
+def test_an_image_that_changed_since_the_job_began_is_noticed(tmp_path: Path) -> None:
+    path = Path(saved(tmp_path / "a.png", Image.new("RGB", (32, 24), "red")))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    inputs.same(str(path), digest)
+    saved(path, Image.new("RGB", (33, 24), "blue"))
+    with pytest.raises(PromptError, match=r"a\.png has changed since the job began"):
+        inputs.same(str(path), digest)
+    path.unlink()
+    with pytest.raises(PromptError, match=r"a\.png cannot be read"):
+        inputs.same(str(path), digest)

@@ -263,12 +263,15 @@ def test_an_error_of_the_ledger_comes_out(tmp_path: Path) -> None:
 
 
 def test_a_request_survives_its_way_to_the_other_ranks(tmp_path: Path) -> None:
-    prompt = Prompt(0, "a", "a", "ugly", None, 64, 64, 4, 3.5, 1, inputs=("/x.png",), strength=0.5, loras=(("ink", 0.8),))
+    prompt = Prompt(
+        0, "a", "a", "ugly", None, 64, 64, 4, 3.5, 1, inputs=("/x.png",), digests=("ab",), strength=0.5, loras=(("ink", 0.8),)
+    )
     lane = Lane(tmp_path, [Claim(prompt, 1, (0,))])
     lane.run()
     assert lane.engine.drawn == [[loop.request_for(make_job(tmp_path), prompt, 0)]]
     assert lane.engine.drawn[0][0].loras == (("ink", 0.8),)
     assert lane.engine.drawn[0][0].negative_prompt == "ugly"
+    assert lane.engine.drawn[0][0].digests == ("ab",)
 
 
 def test_progress_is_told_on_every_change_of_phase_and_once_a_second(tmp_path: Path) -> None:
