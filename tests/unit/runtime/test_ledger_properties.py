@@ -227,7 +227,9 @@ def test_processes_that_are_killed_and_stopped_lose_repeat_and_tear_nothing(tmp_
             victim.kill()
             kills += 1
     assert exits == {0, -signal.SIGKILL}
-    assert (kills, stops) == (12, 3)
+    # how many depends on how fast the work is done; enough to mean something on any machine
+    assert kills >= 6, kills
+    assert stops >= 1, stops
 
     ledger = open_lane(job, replica=0, lane=0, lanes=1, pod_uid="last")
     assert ledger.complete()
