@@ -1,5 +1,7 @@
 """Which settings of a job this version's engines can honour. Pure and torch-free: preflight asks before anything is loaded."""
 
+import importlib.util
+
 from xdit_api.catalogue import ModelFacts
 from xdit_api.job import Job
 
@@ -76,7 +78,10 @@ def _offload(job: Job) -> list[str]:
 
 
 def _quantization(job: Job) -> list[str]:
-    if job.engine.quantization != "FP8":
+    kind = job.engine.quantization
+    if kind != "None" and importlib.util.find_spec("torchao") is None:
+        return [f"engine.quantization {kind} needs the package torchao, which the CPU image has not; use the CUDA image, or None"]
+    if kind != "FP8":
         return []
     if job.device == "cpu":
         return ["engine.quantization FP8 needs GPUs from Ada or Hopper on; use Int8 or None for CPU ranks"]

@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 from typing import Any
@@ -114,3 +115,10 @@ def test_every_refusal_is_said_at_once() -> None:
 def test_preflight_can_ask_without_torch() -> None:
     code = "import sys, xdit_runtime.engine.options, xdit_runtime.engine.errors; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_an_image_without_torchao_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    (reason,) = unsupported(job(engine={"quantization": "Int8"}))
+    assert "needs the package torchao" in reason
+    assert unsupported(job()) == []
