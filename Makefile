@@ -55,7 +55,7 @@ integration: venv deploy ## the operator against the real API server
 e2e: venv deploy ## real workers in real pods
 	$(CLUSTER) $(PYTEST) -n 2 --dist loadfile tests/e2e
 
-test: check parity kill integration e2e image-cuda ## everything (cold under 60 minutes, warm under 15)
+test: check parity kill integration e2e image-cuda ## everything (cold about 50 minutes, warm 25)
 	$(PYTEST) tests/images
 
 demo: venv deploy ## a sample job, followed to its pictures in ./demo-output
