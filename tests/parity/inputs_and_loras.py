@@ -17,7 +17,8 @@ import torch.multiprocessing as mp
 from PIL import Image
 from safetensors.torch import save_file
 
-from xdit_api.job import Degrees, Job, JobModel, JobOutput, JobPrompts
+from tests.parity.cpu_job import cpu_job
+from xdit_api.job import Degrees, Job
 from xdit_api.spec import Lora
 from xdit_runtime import tiny_models
 from xdit_runtime.engine import cpu, groups
@@ -77,18 +78,8 @@ def requests(model: str, out: Path) -> Mapping[str, Request]:
 
 
 def job(model: Path, degrees: Degrees, loras: list[Lora]) -> Job:
-    return Job(
-        api_version="xdit.dev/v1alpha1",
-        name="parity",
-        uid="parity",
-        device="cpu",
-        gpus=degrees.world_size,
-        gpus_per_pod=degrees.world_size,
-        degrees=degrees,
-        model=JobModel(id="xdit-dev/tiny", path=str(model), dtype="float32", loras=loras),
-        prompts=JobPrompts(path="/none", format="jsonl"),
-        output=JobOutput(path="/none"),
-    )
+    plain = cpu_job(model, degrees)
+    return plain.model_copy(update={"model": plain.model.model_copy(update={"loras": loras})})
 
 
 def rank(index: int, model: str, mode: str, port: int, out: Path) -> None:

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 import torch.multiprocessing as mp
 
+from tests.parity.cpu_job import cpu_job
 from tests.parity.lossy_cases import CASES, Case
-from xdit_api.job import Degrees, Job, JobModel, JobOutput, JobPrompts
+from xdit_api.job import Degrees, Job
+from xdit_api.spec import Engine
 from xdit_runtime import tiny_models
-from xdit_runtime.engine import cpu, groups, stepcache
+from xdit_runtime.engine import cpu, groups, splitting, stepcache
 from xdit_runtime.engine.base import Request, World
 from xdit_runtime.engine.model import ModelEngine
 
@@ -31,20 +33,7 @@ _BLOCKS = ("transformer_blocks", "single_transformer_blocks", "layers", "up_bloc
 
 
 def job(model: Path, case: Case) -> Job:
-    degrees = Degrees(**case.degrees)
-    return Job(
-        api_version="xdit.dev/v1alpha1",
-        name="lossy",
-        uid="lossy",
-        device="cpu",
-        gpus=degrees.world_size,
-        gpus_per_pod=degrees.world_size,
-        degrees=degrees,
-        model=JobModel(id="xdit-dev/tiny", path=str(model), dtype="float32"),
-        prompts=JobPrompts(path="/none", format="jsonl"),
-        output=JobOutput(path="/none"),
-        engine=case.engine,
-    )
+    return cpu_job(model, Degrees(**case.degrees)).model_copy(update={"engine": Engine.model_validate(case.engine)})
 
 
 def last_block(network: torch.nn.Module) -> torch.nn.Module:
@@ -89,7 +78,7 @@ def rank(index: int, name: str, port: int, out: Path) -> None:
     groups.start(world)
     engine = ModelEngine(job(out / case.family, case), world, groups.Control(world))
     engine.load(lambda part: None)
-    network = engine._network
+    network = splitting.network_of(engine.pipeline)
     if case.twice:
         np.savez(out / f"{name}.npz", allow_pickle=False, twice=same_call_twice(engine, network))
         return

@@ -1,4 +1,4 @@
-"""The same requests through every exact mode, on the CPU: `python modes.py MODEL OUT`.
+"""The same requests through every exact mode, on the CPU: `python -m tests.parity.modes MODEL OUT`.
 
 Writes the tiny model to MODEL. One process imports everything and forks the ranks of each mode, so that ten ranks cost one import. Writes
 OUT/<mode>.npz with one uint8 array a request, and exits with 1 when a rank fails.
@@ -17,7 +17,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from xdit_api.job import Degrees, Job, JobModel, JobOutput, JobPrompts
+from tests.parity.cpu_job import cpu_job
+from xdit_api.job import Degrees
 from xdit_runtime import tiny_model
 from xdit_runtime.engine import cpu, groups
 from xdit_runtime.engine.base import Request, World
@@ -39,21 +40,6 @@ MODES = {"one": Degrees()} | {
     name: Degrees(ulysses=ulysses, ring=ring)
     for name, ulysses, ring in (("ulysses2", 2, 1), ("ring2", 1, 2), ("ulysses2-ring2", 2, 2))
 }
-
-
-def job(model: Path, degrees: Degrees) -> Job:
-    return Job(
-        api_version="xdit.dev/v1alpha1",
-        name="parity",
-        uid="parity",
-        device="cpu",
-        gpus=degrees.world_size,
-        gpus_per_pod=degrees.world_size,
-        degrees=degrees,
-        model=JobModel(id="xdit-dev/tiny-flux", path=str(model), dtype="float32"),
-        prompts=JobPrompts(path="/none", format="jsonl"),
-        output=JobOutput(path="/none"),
-    )
 
 
 def save(path: Path, images: Mapping[str, npt.NDArray[np.uint8]]) -> None:
@@ -94,7 +80,7 @@ def rank(index: int, mode: str, port: int, out: Path, model: Path) -> None:
     torch.set_num_threads(1)
     world = World(index, index, size, "cpu", TIMEOUT)
     groups.start(world)
-    engine = ModelEngine(job(model, degrees), world, groups.Control(world))
+    engine = ModelEngine(cpu_job(model, degrees), world, groups.Control(world))
     engine.load(lambda part: None)
     steps: list[tuple[int, int]] = []
     made = {name: engine.generate([request], lambda *step: steps.append(step)) for name, request in REQUESTS.items()}

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+ROOT = Path(__file__).parents[2]
 Pictures = dict[str, npt.NDArray[np.int16]]
 
 PARALLEL = ("ulysses2", "ring2", "ulysses2-ring2")
@@ -17,8 +18,10 @@ PARALLEL = ("ulysses2", "ring2", "ulysses2-ring2")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pictures]:
     """mode → request → H x W x 3 levels."""
     out = tmp_path_factory.mktemp("parity")
-    command = [sys.executable, str(Path(__file__).with_name("modes.py")), str(out / "model"), str(out)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False)
+    command = [sys.executable, "-m", "tests.parity.modes", str(out / "model"), str(out)]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False, cwd=ROOT
+    )
     assert done.returncode == 0, done.stdout[-8000:]
     return {
         path.stem: {name: levels.astype(np.int16) for name, levels in np.load(path).items()} for path in sorted(out.glob("*.npz"))

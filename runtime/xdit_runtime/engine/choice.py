@@ -11,11 +11,12 @@ from xdit_runtime.engine import tuning
 from xdit_runtime.engine.base import Engine, World
 from xdit_runtime.engine.groups import Control
 from xdit_runtime.engine.model import ModelEngine
+from xdit_runtime.prompts.frozen import Shape
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def decide(job: Job, world: World, shapes: Sequence[tuning.Shape]) -> Json:
+def decide(job: Job, world: World, shapes: Sequence[Shape]) -> Json:
     """The job's decisions, as this rank's device suggests. shapes: of all its pictures."""
     capability = torch.cuda.get_device_capability(world.local_rank) if world.device == "cuda" else (0, 0)
     weights = [*Path(job.model.path).glob("transformer/*.safetensors"), *Path(job.model.path).glob("unet/*.safetensors")]

@@ -107,11 +107,7 @@ class ModelEngine:
         with readahead.reading(Path(model.path), self._world.local_rank, self._world.size):
             self.pipeline = loading.load(self._job, self._device, transformer, pipeline, on_part)
         self._loras = Loras(self.pipeline, self._family.name, Path(model.path), model.loras)
-        quantization.quantize(self._network, self._job.engine.quantization)
-
-    @property
-    def _network(self) -> Any:  # noqa: ANN401 - diffusers is not typed
-        return self.pipeline.unet if hasattr(self.pipeline, "unet") else self.pipeline.transformer
+        quantization.quantize(splitting.network_of(self.pipeline), self._job.engine.quantization)
 
     def _skipping(self) -> Callable[[], None]:
         """Install the job's step cache; what to call before each call of the pipeline."""
@@ -120,7 +116,7 @@ class ModelEngine:
             return lambda: None
         from xdit_runtime.engine.stepcache import StepCache, among_ranks
 
-        return StepCache(self._network, kind, among_ranks() if self._world.size > 1 else None).begin
+        return StepCache(splitting.network_of(self.pipeline), kind, among_ranks() if self._world.size > 1 else None).begin
 
     def check(self, request: Request) -> None:
         """See Engine.check. xfuser would remember a size before it checks it, so that a refused one passed the second time."""

@@ -35,7 +35,7 @@ class Plain:
 
     def compile(self, pipeline: Any) -> None:  # noqa: ANN401
         """See Splitting."""
-        compiling.compile_blocks(getattr(pipeline, "transformer", None) or pipeline.unet)
+        compiling.compile_blocks(network_of(pipeline))
 
     def capture(self, pipeline: Any, wanted: bool) -> None:  # noqa: ANN401
         """See Splitting."""
@@ -80,6 +80,11 @@ class Split(Plain):
     def capture(self, pipeline: Any, wanted: bool) -> None:  # noqa: ANN401
         """See Splitting."""
         self._family.capture(pipeline, wanted)
+
+
+def network_of(pipeline: Any) -> Any:  # noqa: ANN401
+    """What denoises: the transformer, or the UNet."""
+    return pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
 
 
 def prepare(device: str) -> None:

@@ -5,10 +5,11 @@ The first lane decides; all lanes and all later attempts do as it said. Pure: as
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from xdit_api.base import Json
 from xdit_api.job import Job
+from xdit_runtime.prompts.frozen import Shape
 
 MOST_SHAPES = 6
 """Shapes that are compiled and captured; torch gives up on a function after a number of them."""
@@ -33,26 +34,6 @@ _TOKEN_PIXELS = 16 * 16
 
 Size = tuple[int, int]
 """Width and height in pixels."""
-
-
-class Shape(Protocol):
-    """Pictures of a job that are alike; see prompts.frozen.Shape."""
-
-    @property
-    def width(self) -> int:
-        """Pixels."""
-
-    @property
-    def height(self) -> int:
-        """Pixels."""
-
-    @property
-    def steps(self) -> int:
-        """Denoising steps."""
-
-    @property
-    def images(self) -> int:
-        """How many there are."""
 
 
 @dataclass(frozen=True, slots=True)

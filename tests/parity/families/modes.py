@@ -18,9 +18,10 @@ import numpy.typing as npt
 import torch
 import torch.multiprocessing as mp
 
+from tests.parity.cpu_job import cpu_job
 from tests.parity.families.every import TABLE
 from tests.parity.families.table import WARM, Case
-from xdit_api.job import Degrees, Job, JobModel, JobOutput, JobPrompts
+from xdit_api.job import Degrees
 from xdit_runtime import tiny_models
 from xdit_runtime.engine import cpu, groups
 from xdit_runtime.engine.base import Request, World
@@ -29,21 +30,6 @@ from xdit_runtime.engine.wrapped import Wrapped
 
 TIMEOUT = timedelta(seconds=60)
 Pictures = dict[str, npt.NDArray[np.uint8]]
-
-
-def job(model: Path, degrees: Degrees) -> Job:
-    return Job(
-        api_version="xdit.dev/v1alpha1",
-        name="parity",
-        uid="parity",
-        device="cpu",
-        gpus=degrees.world_size,
-        gpus_per_pod=degrees.world_size,
-        degrees=degrees,
-        model=JobModel(id="xdit-dev/tiny", path=str(model), dtype="float32"),
-        prompts=JobPrompts(path="/none", format="jsonl"),
-        output=JobOutput(path="/none"),
-    )
 
 
 def save(path: Path, images: Mapping[str, npt.NDArray[np.uint8]]) -> None:
@@ -95,7 +81,7 @@ def rank(index: int, family: str, mode: str, degrees: Degrees, port: int, out: P
             world = World(index, index, size, "cpu", TIMEOUT)
             groups.start(world)
             control = groups.Control(world)
-            engine = ModelEngine(job(model, degrees), world, control)
+            engine = ModelEngine(cpu_job(model, degrees), world, control)
             engine.load(lambda part: None)
             made = pictures(engine, case, degrees)
             control.part()

@@ -94,8 +94,7 @@ class Direct:
         self._group = group
         self._device = device
         self.rank, ranks = group.rank(), group.size()
-        self.others = [(self.rank + step) % ranks for step in range(1, ranks)]
-        self.roads = {other: torch.cuda.Stream(device) for other in self.others}
+        self.roads = {(self.rank + step) % ranks: torch.cuda.Stream(device) for step in range(1, ranks)}
         """One stream for each other rank: several copy engines work at once."""
         self._count = torch.ones(1, dtype=torch.int32, device=device)
         self._boxes: dict[tuple[int, ...], list[Tensor]] = {}

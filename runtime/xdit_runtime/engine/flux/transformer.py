@@ -130,9 +130,10 @@ class FastFluxTransformer(xFuserFlux1Transformer2DWrapper):  # type: ignore[misc
                 hidden_states, encoder_hidden_states, *args, timestep=timestep, img_ids=img_ids, txt_ids=txt_ids, **named
             )
         if self._plan is None:
-            steps = timestep[None] if self._scheduler is None else self._scheduler.timesteps[:, None].expand(-1, len(timestep))
-            steps = steps if self._scheduler is None else steps.to(hidden_states.dtype) / 1000
-            modulations = self._modulations(steps, hidden_states.dtype, named["guidance"], named["pooled_projections"])
+            times = timestep[None]
+            if self._scheduler is not None:
+                times = self._scheduler.timesteps[:, None].expand(-1, len(timestep)).to(hidden_states.dtype) / 1000
+            modulations = self._modulations(times, hidden_states.dtype, named["guidance"], named["pooled_projections"])
             self._plan = Plan(modulations, *self._picture(encoder_hidden_states, txt_ids, img_ids))
         plan = self._plan
         arguments = (hidden_states, plan.modulations[self._done], plan.text, plan.cos, plan.sin)
